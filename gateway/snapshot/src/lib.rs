@@ -1,0 +1,2 @@
+//! The signed snapshot.
+pub mod model;

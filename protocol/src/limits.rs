@@ -1,0 +1,66 @@
+//! Every limit of the protocol, in one place; relations between them are asserted when the crate is compiled.
+
+use core::time::Duration;
+
+/// Bytes of the longest datagram (SPEC 2.1).
+pub const DATAGRAM_MAX: usize = 1200;
+/// Bytes of a handshake datagram, in either direction (SPEC 4.2, 4.7).
+pub const HANDSHAKE_LEN: usize = 96;
+/// Bytes of a sealed datagram's clear header (SPEC 5.1).
+pub const SEALED_HEADER_LEN: usize = 16;
+/// Bytes of an authentication tag, of the seal and of a handshake datagram alike.
+pub const TAG_LEN: usize = 16;
+/// Bytes of the longest run of messages in one datagram.
+pub const PLAINTEXT_MAX: usize = DATAGRAM_MAX - SEALED_HEADER_LEN - TAG_LEN;
+/// Messages in one datagram, at most (SPEC 5.6).
+pub const MESSAGES_MAX: usize = 32;
+/// Bytes of a message's header: kind, flags, body length (SPEC 5.5).
+pub const MESSAGE_HEADER_LEN: usize = 4;
+/// Bytes of the text for the person in an answer (SPEC 6.4).
+pub const TEXT_MAX: usize = 64;
+/// Bytes of one entry's text on a list page (SPEC 9.3).
+pub const LIST_TEXT_MAX: usize = 48;
+/// Entries on one list page (SPEC 9.3).
+pub const LIST_ENTRIES_MAX: usize = 16;
+/// Pages of one list (SPEC 9.2).
+pub const LIST_PAGES_MAX: u16 = 64;
+
+/// Counters that the replay window remembers behind the highest (SPEC 5.4).
+pub const REPLAY_WINDOW: u64 = 1024;
+/// Datagrams sealed under one key, after which a new handshake is due (SPEC 4.12).
+pub const SESSION_DATAGRAMS_MAX: u64 = 1 << 32;
+/// Age of a session at which a new handshake is due (SPEC 4.12).
+pub const SESSION_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long the gateway still opens datagrams of a session that has been replaced (SPEC 4.11).
+pub const OLD_SESSION_LIFE: Duration = Duration::from_secs(10);
+/// Least time between two authentic initiations that the gateway answers to one reader (SPEC 4.8).
+pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Answers that the gateway keeps of each reader, to repeat them (SPEC 6.2).
+pub const ASKS_KEPT: usize = 64;
+/// Age at which an ask is stale and an answer to it is not acted on (SPEC 6.5, 6.6).
+pub const ASK_AGE_MAX: Duration = Duration::from_secs(2);
+/// When a reader repeats an unanswered ask, counted from the first sending (SPEC 10.1).
+pub const ASK_RESENDS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
+/// Reports sent and not yet receipted (SPEC 7.3).
+pub const REPORTS_OUTSTANDING: usize = 64;
+/// How long a reader waits for a receipt before it sends again from the oldest report (SPEC 10.3).
+pub const REPORT_RESEND: Duration = Duration::from_millis(500);
+/// How old the datagram named by a command may be (SPEC 8.2).
+pub const COMMAND_AGE_MAX: Duration = Duration::from_secs(3);
+/// How often an idle reader pings (SPEC 10.4).
+pub const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// First wait between two initiations; doubles up to [`INITIATION_BACKOFF_MAX`] (SPEC 10.2).
+pub const INITIATION_BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest wait between two initiations, before jitter (SPEC 10.2).
+pub const INITIATION_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long a reader goes unanswered before it falls back, unless the gateway has said otherwise (SPEC 11.1).
+pub const FALL_BACK_AFTER: Duration = Duration::from_secs(1);
+
+const _: () = {
+    assert!(HANDSHAKE_LEN < DATAGRAM_MAX);
+    assert!(REPLAY_WINDOW.is_multiple_of(64));
+    assert!(ASK_RESENDS[1].as_millis() < FALL_BACK_AFTER.as_millis());
+    assert!(FALL_BACK_AFTER.as_millis() < ASK_AGE_MAX.as_millis());
+    assert!(LIST_ENTRIES_MAX * (8 + LIST_TEXT_MAX) + 16 + MESSAGE_HEADER_LEN <= PLAINTEXT_MAX);
+};

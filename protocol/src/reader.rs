@@ -1,0 +1,1 @@
+//! The reader's half of the protocol.
