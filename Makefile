@@ -1,0 +1,48 @@
+# Every target does its own set-up; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check soak figures bench audit
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# Seconds of load in the demo.
+DURATION ?= 20
+# KEEP=1 leaves the demo's gateway up.
+KEEP ?=
+
+TARGET = $$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+BINARIES = --bin kalitka-snapshot --bin kalitka-gateway --bin kalitka-loadgen
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## Install what a Debian machine lacks to build (every target calls it)
+	@deploy/setup-debian
+
+demo: setup ## An invented school's morning rush, every answer checked (DURATION=20 seconds, KEEP=1 leaves it up)
+	cargo build --locked --release $(BINARIES)
+	"$(TARGET)/release/kalitka-loadgen" demo --duration $(DURATION) $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: setup ## Everything at small size: unit tests, 1,000,000 asks against the reference, fuzz, whole system
+	cargo test --locked --workspace
+
+check: setup ## The quick part: format, lints, house rules, unit tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --lib --bins
+	cargo test --locked --package kalitka-tests --test house --test pages
+
+soak: setup ## The long form of the same tests: 10,000,000 fuzz executions of each parser, 10,000,000 asks (an hour or more)
+	KALITKA_SOAK=1 cargo test --locked --release --workspace
+
+figures: setup ## Measure what docs/performance.md claims, as a Markdown table
+	cargo build --locked --release $(BINARIES)
+	cargo bench --locked --package kalitka-benches --bench figures
+
+bench: setup ## Criterion benches of every hot step
+	cargo bench --locked --package kalitka-benches --bench hot_path
+
+audit: setup ## Licences, sources and bans of the dependency tree, by cargo-deny
+	cargo deny --version >/dev/null 2>&1 || { echo 'audit: installing cargo-deny'; cargo install --locked cargo-deny; }
+	cargo deny check bans licenses sources
