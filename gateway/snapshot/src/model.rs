@@ -18,6 +18,9 @@ pub const EXIT: u8 = 2;
 /// A snapshot's archive. Everything that a decision needs, and no name of a person.
 #[derive(Archive, Serialize, Deserialize, Debug, PartialEq, Eq)]
 pub struct Model {
+    /// The table: open addressing, ordered by home slot. First, so that it is archived at the very beginning: rkyv cannot
+    /// pad by as much as the slots' alignment of 64 would need further on.
+    pub slots: Vec<Slot>,
     /// The building's name.
     pub name: String,
     /// The IANA name of its time zone, to be shown.
@@ -38,14 +41,12 @@ pub struct Model {
     pub profiles: Vec<Vec<u16>>,
     /// Names of the holders' groups.
     pub groups: Vec<String>,
-    /// The opaque identity of each dense holder number: ASCII, padded with zeros.
+    /// The opaque identity of each dense holder number: ASCII, padded with zeros; ascending, so that no two are alike.
     pub holders: Vec<[u8; 16]>,
     /// Seeds of the table's hash.
     pub hash_seeds: [u64; 2],
     /// Home slots of the table; `slots` is longer by the overflow of the last run.
     pub homes: u64,
-    /// The table: open addressing, ordered by home slot.
-    pub slots: Vec<Slot>,
 }
 
 /// From `from` on (seconds since 1970), local time is UTC plus `seconds`.
@@ -199,7 +200,35 @@ pub struct Slot {
     pub reserved_more: [u8; 16],
 }
 
-/// A [`Slot::holder`] that is nobody.
+impl Slot {
+    /// An empty slot: all zeros.
+    pub const EMPTY: Self = Self {
+        key: [0; 16],
+        holder: 0,
+        profile: 0,
+        group: 0,
+        credential_state: 0,
+        holder_state: 0,
+        reserved: [0; 2],
+        credential_from: 0,
+        credential_to: 0,
+        holder_from: 0,
+        holder_to: 0,
+        blocked_until: 0,
+        reserved_more: [0; 16],
+    };
+}
+
+impl ArchivedSlot {
+    /// Whether no credential stands here. No credential's first byte, its shape, is zero.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.key[0] == 0
+    }
+}
+
+/// A [`Slot::holder`] that is nobody. Such a slot never grants: its credential is in stock, returned, destroyed or
+/// ambiguous, its profile has no access level and its holder's state is [`HolderState::Deleted`].
 pub const NOBODY: u32 = u32::MAX;
 
 const _: () = assert!(size_of::<ArchivedSlot>() == 64 && align_of::<ArchivedSlot>() == 64);

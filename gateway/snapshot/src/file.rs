@@ -1,0 +1,87 @@
+//! A snapshot's bytes: read once into memory of our own, written so that a reader sees all of a file or none.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rkyv::util::AlignedVec;
+
+use crate::limits::SNAPSHOT_BYTES_MAX;
+
+/// Bytes in a private buffer that begins at a multiple of 64. Nothing outside this process can change them.
+pub struct AlignedBytes(AlignedVec<64>);
+
+impl AlignedBytes {
+    /// Reads the file at `path` whole.
+    ///
+    /// # Errors
+    /// What the system says, [`io::ErrorKind::FileTooLarge`] beyond [`SNAPSHOT_BYTES_MAX`], and
+    /// [`io::ErrorKind::InvalidInput`] for what is no regular file.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        if !fs::metadata(path)?.is_file() {
+            // Opening a pipe would wait for whoever writes into it.
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+        }
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        if len > SNAPSHOT_BYTES_MAX {
+            return Err(too_large(len));
+        }
+        let mut bytes = AlignedVec::with_capacity(usize::try_from(len).map_err(|_| too_large(len))?);
+        bytes.extend_from_reader(&mut file.take(SNAPSHOT_BYTES_MAX + 1))?;
+        if bytes.len() as u64 > SNAPSHOT_BYTES_MAX {
+            return Err(too_large(bytes.len() as u64));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn too_large(len: u64) -> io::Error {
+    let text = format!("{len} bytes, but a snapshot has at most {SNAPSHOT_BYTES_MAX}");
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
+}
+
+impl From<&[u8]> for AlignedBytes {
+    fn from(bytes: &[u8]) -> Self {
+        let mut aligned = AlignedVec::with_capacity(bytes.len());
+        aligned.extend_from_slice(bytes);
+        Self(aligned)
+    }
+}
+
+impl core::ops::Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Writes `bytes` to `path` (mode 0644) so that a crash or a reader at any moment finds the old file or the new one whole.
+///
+/// # Errors
+/// What the system says; the old file, if any, is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "names no file"))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.new", std::process::id()));
+    let temporary = folder.join(temporary);
+    let written = write_whole(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to tell; a leftover is harmless.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.and_then(|()| File::open(folder)?.sync_all())
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
