@@ -16,6 +16,16 @@ pub const PLAINTEXT_MAX: usize = DATAGRAM_MAX - SEALED_HEADER_LEN - TAG_LEN;
 pub const MESSAGES_MAX: usize = 32;
 /// Bytes of a message's header: kind, flags, body length (SPEC 5.5).
 pub const MESSAGE_HEADER_LEN: usize = 4;
+/// Bytes of an answer before its text (SPEC 6.4).
+pub const ANSWER_LEN: usize = 16;
+/// Bytes of a receipt (SPEC 7.4).
+pub const RECEIPT_LEN: usize = 16;
+/// Bytes of a pong (SPEC 10.4).
+pub const PONG_LEN: usize = 8;
+/// Bytes of a list page before its entries (SPEC 9.2).
+pub const LIST_PAGE_LEN: usize = 12;
+/// Bytes of a list entry before its text (SPEC 9.3).
+pub const LIST_ENTRY_LEN: usize = 8;
 /// Bytes of the text for the person in an answer (SPEC 6.4).
 pub const TEXT_MAX: usize = 64;
 /// Bytes of one entry's text on a list page (SPEC 9.3).
@@ -31,6 +41,10 @@ pub const REPLAY_WINDOW: u64 = 1024;
 pub const SESSION_DATAGRAMS_MAX: u64 = 1 << 32;
 /// Age of a session at which a new handshake is due (SPEC 4.12).
 pub const SESSION_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Datagrams before the last that a key may seal at which a reader asks for the next session (SPEC 4.12).
+pub const SESSION_DATAGRAMS_MARGIN: u64 = 1 << 16;
+/// How long before the end of its session a reader asks for the next one (SPEC 4.12).
+pub const SESSION_AGE_MARGIN: Duration = Duration::from_secs(60);
 /// How long the gateway still opens datagrams of a session that has been replaced (SPEC 4.11).
 pub const OLD_SESSION_LIFE: Duration = Duration::from_secs(10);
 /// Least time between two authentic initiations that the gateway answers to one reader (SPEC 4.8).
@@ -38,6 +52,8 @@ pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// Answers that the gateway keeps of each reader, to repeat them (SPEC 6.2).
 pub const ASKS_KEPT: usize = 64;
+/// Asks that a reader may have outstanding at a time (SPEC 6.8).
+pub const ASKS_OUTSTANDING: usize = 64;
 /// Age at which an ask is stale and an answer to it is not acted on (SPEC 6.5, 6.6).
 pub const ASK_AGE_MAX: Duration = Duration::from_secs(2);
 /// When a reader repeats an unanswered ask, counted from the first sending (SPEC 10.1).
@@ -46,8 +62,12 @@ pub const ASK_RESENDS: [Duration; 2] = [Duration::from_millis(50), Duration::fro
 pub const REPORTS_OUTSTANDING: usize = 64;
 /// How long a reader waits for a receipt before it sends again from the oldest report (SPEC 10.3).
 pub const REPORT_RESEND: Duration = Duration::from_millis(500);
+/// Longest such wait: without progress it doubles up to this (SPEC 10.3).
+pub const REPORT_RESEND_MAX: Duration = Duration::from_secs(4);
 /// How old the datagram named by a command may be (SPEC 8.2).
 pub const COMMAND_AGE_MAX: Duration = Duration::from_secs(3);
+/// Grain of a reader's memory of when it sent what; a command may be dropped so much early (SPEC 8.2).
+pub const COMMAND_AGE_GRAIN: Duration = Duration::from_millis(100);
 /// How often an idle reader pings (SPEC 10.4).
 pub const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// First wait between two initiations; doubles up to [`INITIATION_BACKOFF_MAX`] (SPEC 10.2).
@@ -60,7 +80,10 @@ pub const FALL_BACK_AFTER: Duration = Duration::from_secs(1);
 const _: () = {
     assert!(HANDSHAKE_LEN < DATAGRAM_MAX);
     assert!(REPLAY_WINDOW.is_multiple_of(64));
+    // A repeated ask must still be among those that the gateway keeps.
+    assert!(ASKS_OUTSTANDING <= ASKS_KEPT);
+    assert!(OLD_SESSION_LIFE.as_millis() > ASK_AGE_MAX.as_millis());
     assert!(ASK_RESENDS[1].as_millis() < FALL_BACK_AFTER.as_millis());
     assert!(FALL_BACK_AFTER.as_millis() < ASK_AGE_MAX.as_millis());
-    assert!(LIST_ENTRIES_MAX * (8 + LIST_TEXT_MAX) + 16 + MESSAGE_HEADER_LEN <= PLAINTEXT_MAX);
+    assert!(LIST_ENTRIES_MAX * (LIST_ENTRY_LEN + LIST_TEXT_MAX) + LIST_PAGE_LEN + MESSAGE_HEADER_LEN <= PLAINTEXT_MAX);
 };

@@ -17,9 +17,8 @@ pub enum Replayed {
 /// that a forged counter moves nothing.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayWindow {
-    /// One more than the highest counter seen; 0 when none has been.
-    next: u64,
-    /// Bit `c % REPLAY_WINDOW` tells of counter `c`, for the `REPLAY_WINDOW` counters below `next`.
+    highest: Option<u64>,
+    /// Bit `c % REPLAY_WINDOW` tells of counter `c`, for the `REPLAY_WINDOW` counters up to the highest.
     seen: [u64; WORDS],
 }
 
@@ -29,10 +28,11 @@ impl ReplayWindow {
     /// # Errors
     /// [`Replayed`] with the reason when not.
     pub const fn check(&self, counter: u64) -> Result<(), Replayed> {
-        if counter >= self.next {
+        let Some(highest) = self.highest else { return Ok(()) };
+        if counter > highest {
             return Ok(());
         }
-        if self.next - counter > REPLAY_WINDOW {
+        if highest - counter >= REPLAY_WINDOW {
             return Err(Replayed::TooOld);
         }
         let (word, bit) = Self::place(counter);
@@ -41,22 +41,22 @@ impl ReplayWindow {
 
     /// Remembers an authentic `counter` that [`check`](Self::check) has let through.
     pub fn mark(&mut self, counter: u64) {
-        if counter >= self.next {
-            let fresh = (counter - self.next).min(REPLAY_WINDOW - 1);
-            for skipped in counter - fresh..counter {
-                let (word, bit) = Self::place(skipped);
+        if let Some(highest) = self.highest {
+            // Counters that enter the window unseen; more than a window of them would only clear the same bits again.
+            let skipped = highest.saturating_add(1).max(counter.saturating_sub(REPLAY_WINDOW - 1))..counter;
+            for (word, bit) in skipped.map(Self::place) {
                 self.seen[word] &= !bit;
             }
-            self.next = counter.saturating_add(1);
         }
         let (word, bit) = Self::place(counter);
         self.seen[word] |= bit;
+        self.highest = self.highest.max(Some(counter));
     }
 
     /// The highest counter seen, if any.
     #[must_use]
     pub const fn highest(&self) -> Option<u64> {
-        self.next.checked_sub(1)
+        self.highest
     }
 
     const fn place(counter: u64) -> (usize, u64) {

@@ -50,9 +50,10 @@ impl SealKey {
     /// Opens `sealed` in place; gives the plaintext, or `None` when the seal does not hold.
     #[must_use]
     pub fn open<'a>(&self, sealed: Sealed<'a>) -> Option<&'a [u8]> {
-        let (text, tag) = sealed.body.split_last_chunk_mut::<TAG_LEN>()?;
-        let nonce = datagram::nonce(sealed.counter);
-        self.0.decrypt_inout_detached(&nonce.into(), sealed.header, (&mut *text).into(), &(*tag).into()).ok()?;
+        let Sealed { counter, header, body, .. } = sealed;
+        let (text, tag) = body.split_last_chunk_mut::<TAG_LEN>()?;
+        let nonce = datagram::nonce(counter);
+        self.0.decrypt_inout_detached(&nonce.into(), header, (&mut *text).into(), &(*tag).into()).ok()?;
         Some(text)
     }
 }

@@ -88,6 +88,22 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array(field)?))
     }
 
+    /// The next four bytes as a number from 1 up.
+    ///
+    /// # Errors
+    /// [`Malformed::Truncated`] at the end, [`Malformed::Value`] for 0.
+    pub fn u32_from_1(&mut self, field: &'static str) -> Result<u32, Malformed> {
+        self.u32(field).and_then(|number| if number == 0 { Err(Malformed::Value(field)) } else { Ok(number) })
+    }
+
+    /// The next eight bytes as a number from 1 up.
+    ///
+    /// # Errors
+    /// [`Malformed::Truncated`] at the end, [`Malformed::Value`] for 0.
+    pub fn u64_from_1(&mut self, field: &'static str) -> Result<u64, Malformed> {
+        self.u64(field).and_then(|number| if number == 0 { Err(Malformed::Value(field)) } else { Ok(number) })
+    }
+
     /// Bytes that SPEC keeps for later: they must be zero.
     ///
     /// # Errors

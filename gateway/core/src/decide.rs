@@ -1,0 +1,160 @@
+//! May this card pass this reader now? One look at the index and a few bits, whatever the number of rules.
+
+use kalitka_protocol::ReaderId;
+use kalitka_protocol::credential::{ReadError, ShapeSet};
+use kalitka_protocol::limits::ASK_AGE_MAX;
+use kalitka_protocol::message::Ask;
+use kalitka_protocol::reason::{Denial, Direction, Grant, Verdict};
+use kalitka_snapshot::model::{ArchivedSlot, CredentialState, HolderState, NO_END, NOBODY, PortalMode};
+
+use crate::plan::{Plan, direction_bit};
+use crate::time::UnixSeconds;
+use crate::view::View;
+
+/// What was decided, by which snapshot, and what was found on the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Grant or denial, and why.
+    pub verdict: Verdict,
+    /// Dense number of the credential's holder in the snapshot, if the credential was looked up and has one.
+    pub holder: Option<u32>,
+    /// The holder's profile, likewise.
+    pub profile: Option<u16>,
+    /// The reader's portal, if the snapshot knows the reader.
+    pub portal: Option<u16>,
+    /// The snapshot's generation; 0 when there is none.
+    pub generation: u32,
+    /// How long to hold the portal open, in milliseconds; 0 on a denial.
+    pub hold_open_ms: u16,
+}
+
+/// Decides on `ask` of `reader` at `now`, by `view` or, before a snapshot is adopted, without one.
+///
+/// Pure: the same arguments give the same decision. No way through it that meets a doubt ends in a grant.
+#[must_use]
+pub fn decide(view: Option<&View>, reader: ReaderId, ask: &Ask, now: UnixSeconds) -> Decision {
+    let mut decision = Decision {
+        verdict: Verdict::Deny(Denial::NoSnapshot),
+        holder: None,
+        profile: None,
+        portal: None,
+        generation: view.map_or(0, View::generation),
+        hold_open_ms: 0,
+    };
+    match judge(view, reader, ask, now, &mut decision) {
+        Ok(rule) => {
+            decision.verdict = Verdict::Grant(rule);
+            decision.hold_open_ms = view.zip(decision.portal).map_or(0, |(view, portal)| view.hold_open_ms(portal));
+        }
+        Err(reason) => decision.verdict = Verdict::Deny(reason),
+    }
+    decision
+}
+
+/// The precedence, first match wins, and nothing else. Notes in `found` what it comes by.
+fn judge(
+    view: Option<&View>,
+    reader: ReaderId,
+    ask: &Ask,
+    now: UnixSeconds,
+    found: &mut Decision,
+) -> Result<Grant, Denial> {
+    if u128::from(ask.age_ms) > ASK_AGE_MAX.as_millis() {
+        return Err(Denial::Stale);
+    }
+    let view = view.ok_or(Denial::NoSnapshot)?;
+    let reader = view.reader(reader).ok_or(Denial::ReaderUnknown)?;
+    let portal = reader.portal.to_native();
+    found.portal = Some(portal);
+    let plan = view.at(now).ok_or(Denial::PlanMissing)?;
+    let shapes = ShapeSet::from_bits(reader.shapes.to_native());
+    let credential = shapes.interpret(&ask.card).map_err(|error| match error {
+        ReadError::Malformed => Denial::MalformedCard,
+        ReadError::ShapeNotDeclared => Denial::ShapeNotDeclared,
+    })?;
+    // Here, before the portal's mode, stands fire; after it lockdown and the threat level.
+    if open_to_all(plan.mode(portal), reader.directions, ask.direction)? {
+        return Ok(Grant::PortalFree);
+    }
+    let slot = view.snapshot().probe(&credential).ok_or(Denial::UnknownCredential)?;
+    let holder = slot.holder.to_native();
+    let profile = slot.profile.to_native();
+    if holder != NOBODY {
+        (found.holder, found.profile) = (Some(holder), Some(profile));
+    }
+    credential_usable(slot, now)?;
+    holder_welcome(slot.holder_state)?;
+    within_validity(slot, now)?;
+    access(view, plan, profile, portal, ask.direction)?;
+    // Here stand anti-passback, then escort or second person.
+    Ok(Grant::AccessLevel)
+}
+
+/// Whether the portal is free, so that everybody passes. A portal or direction that is closed is a denial.
+fn open_to_all(mode: PortalMode, served: u8, direction: Direction) -> Result<bool, Denial> {
+    let open = match mode {
+        PortalMode::Closed => return Err(Denial::PortalClosed),
+        PortalMode::EntryOnly => direction == Direction::Entry,
+        PortalMode::ExitOnly => direction == Direction::Exit,
+        PortalMode::Normal | PortalMode::Free => true,
+    };
+    if !open || served & direction_bit(direction) == 0 {
+        return Err(Denial::DirectionClosed);
+    }
+    Ok(mode == PortalMode::Free)
+}
+
+fn credential_usable(slot: &ArchivedSlot, now: UnixSeconds) -> Result<(), Denial> {
+    // Adoption refuses unknown codes; if one came through, it would be nobody's credential.
+    match CredentialState::from_code(slot.credential_state).ok_or(Denial::UnknownCredential)? {
+        CredentialState::Issued | CredentialState::IssuedTemporarily => Ok(()),
+        CredentialState::BlockedForATime if now.0 >= i64::from(slot.blocked_until.to_native()) => Ok(()),
+        CredentialState::Ambiguous => Err(Denial::AmbiguousCredential),
+        CredentialState::InStock => Err(Denial::CredentialInStock),
+        CredentialState::BlockedForATime => Err(Denial::CredentialBlockedForATime),
+        CredentialState::Blocked => Err(Denial::CredentialBlocked),
+        CredentialState::Lost => Err(Denial::CredentialLost),
+        CredentialState::Returned => Err(Denial::CredentialReturned),
+        CredentialState::Destroyed => Err(Denial::CredentialDestroyed),
+    }
+}
+
+fn holder_welcome(state: u8) -> Result<(), Denial> {
+    match HolderState::from_code(state) {
+        Some(HolderState::Active) => Ok(()),
+        Some(HolderState::Left) => Err(Denial::HolderLeft),
+        Some(HolderState::Deleted) => Err(Denial::HolderDeleted),
+        Some(HolderState::Blocked) | None => Err(Denial::HolderBlocked),
+    }
+}
+
+fn within_validity(slot: &ArchivedSlot, now: UnixSeconds) -> Result<(), Denial> {
+    let begun = |from: u32| i64::from(from) <= now.0;
+    let over = |to: u32| to != NO_END && i64::from(to) <= now.0;
+    if !begun(slot.credential_from.to_native()) {
+        return Err(Denial::CredentialNotYetValid);
+    }
+    if over(slot.credential_to.to_native()) {
+        return Err(Denial::CredentialExpired);
+    }
+    if !begun(slot.holder_from.to_native()) {
+        return Err(Denial::HolderNotYetValid);
+    }
+    if over(slot.holder_to.to_native()) {
+        return Err(Denial::HolderExpired);
+    }
+    Ok(())
+}
+
+fn access(view: &View, plan: &Plan, profile: u16, portal: u16, direction: Direction) -> Result<(), Denial> {
+    if plan.allows(profile, portal, direction) {
+        return Ok(());
+    }
+    let ever = |direction| view.ever_allows(profile, portal, direction);
+    Err(match direction {
+        _ if ever(direction) => Denial::OutsideSchedule,
+        Direction::Entry if ever(Direction::Exit) => Denial::WrongDirection,
+        Direction::Exit if ever(Direction::Entry) => Denial::WrongDirection,
+        Direction::Entry | Direction::Exit => Denial::NoAccess,
+    })
+}

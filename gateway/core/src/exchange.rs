@@ -1,0 +1,111 @@
+//! The messages of one opened datagram and the replies to them.
+
+use kalitka_protocol::limits::DATAGRAM_MAX;
+use kalitka_protocol::message::{Answer, Ask, ListAsk, ListEntries, ListPage, ListStatus, Message, Messages, Pong};
+use kalitka_protocol::wire::{NoRoom, Writer};
+use kalitka_protocol::{BootId, ReaderId};
+
+use crate::asks::Answers;
+use crate::decide::decide;
+use crate::limits::ANSWER_LEN_MAX;
+use crate::outbox::{Decided, DropReason, Effect, Effects};
+use crate::texts::Line;
+use crate::time::UnixSeconds;
+use crate::worker::World;
+
+/// One datagram's exchange with one reader.
+pub(crate) struct Exchange<'a> {
+    pub(crate) world: &'a World<'a>,
+    pub(crate) now: UnixSeconds,
+    pub(crate) reader: ReaderId,
+    pub(crate) boot: BootId,
+    pub(crate) answers: &'a mut Answers,
+    pub(crate) effects: &'a mut Effects,
+}
+
+impl Exchange<'_> {
+    /// Takes all messages of `plaintext`, or none when one of them is wrong. Writes the replies; those that do not fit are
+    /// left out, and an answer among them is kept for the reader's next try.
+    pub(crate) fn take(&mut self, plaintext: &[u8], replies: &mut Writer<'_>) -> Result<(), DropReason> {
+        check(plaintext)?;
+        let mut messages = Messages::new(plaintext);
+        let mut left_out = 0;
+        for message in messages.by_ref().flatten() {
+            left_out += u32::from(self.reply(&message, replies).is_err());
+        }
+        if left_out > 0 {
+            self.effects.note(Effect::NoRoom { replies: left_out });
+        }
+        if messages.skipped > 0 {
+            self.effects.note(Effect::Skipped { messages: messages.skipped });
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, message: &Message<'_>, replies: &mut Writer<'_>) -> Result<(), NoRoom> {
+        let reader = self.reader;
+        match message {
+            Message::Ask(ask) => return self.answer(ask, replies),
+            Message::ListAsk(ask) => return not_available(ask).emit(replies),
+            Message::Ping(ping) => return Message::Pong(Pong { token: ping.token }).emit(replies),
+            // A receipt means durable, and nothing durable stands behind the core yet.
+            Message::Report(_) => self.effects.note(Effect::ReportUnreceipted { reader }),
+            Message::Done(done) => self.effects.note(Effect::DoneReceived { reader, id: done.id, result: done.result }),
+            // A gateway's own messages have been refused by `check`.
+            Message::Answer(_)
+            | Message::Receipt(_)
+            | Message::Command(_)
+            | Message::Pong(_)
+            | Message::ListPage(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Answers a new ask by decision and a repeated one from memory.
+    fn answer(&mut self, ask: &Ask, replies: &mut Writer<'_>) -> Result<(), NoRoom> {
+        if let Some(given) = self.answers.find(self.boot, ask) {
+            self.effects.note(Effect::AskRepeated { reader: self.reader });
+            return replies.put(given);
+        }
+        let decision = decide(self.world.view, self.reader, ask, self.now);
+        let (line, tone) = Line::of(decision.verdict);
+        let answer = Message::Answer(Answer {
+            request: ask.request,
+            generation: decision.generation,
+            hold_open_ms: decision.hold_open_ms,
+            verdict: decision.verdict,
+            tone,
+            text: self.world.texts.get(line),
+        });
+        let mut buffer = [0; ANSWER_LEN_MAX];
+        let mut message = Writer::new(&mut buffer);
+        answer.emit(&mut message)?;
+        let len = message.len();
+        self.answers.keep(self.boot, ask, &buffer[..len]);
+        let (reader, boot, request, direction) = (self.reader, self.boot, ask.request, ask.direction);
+        self.effects.note(Effect::Decided(Decided { reader, boot, request, direction, decision }));
+        replies.put(&buffer[..len])
+    }
+}
+
+/// Refuses the whole run of messages when one does not parse or is not for a gateway.
+fn check(plaintext: &[u8]) -> Result<(), DropReason> {
+    for message in Messages::new(plaintext) {
+        if !message.map_err(|_| DropReason::MalformedMessage)?.is_for_gateway() {
+            return Err(DropReason::WrongDirectionMessage);
+        }
+    }
+    Ok(())
+}
+
+fn not_available(ask: &ListAsk) -> Message<'static> {
+    Message::ListPage(ListPage {
+        request: ask.request,
+        page: ask.page,
+        pages: 0,
+        status: ListStatus::NotAvailable,
+        entries: ListEntries::NONE,
+    })
+}
+
+const _: () = assert!(ANSWER_LEN_MAX < DATAGRAM_MAX);

@@ -1,0 +1,224 @@
+//! What comes out of one datagram: at most one datagram, and a bounded list of effects for the shell.
+
+use std::net::SocketAddr;
+
+use kalitka_protocol::limits::DATAGRAM_MAX;
+use kalitka_protocol::message::CommandResult;
+use kalitka_protocol::reason::Direction;
+use kalitka_protocol::{BootId, ReaderId, Stamp};
+
+use crate::decide::Decision;
+use crate::limits::EFFECTS_MAX;
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// [`Outbox::datagram`], of this many bytes, goes to where the datagram came from.
+    Reply(usize),
+    /// The datagram, unchanged, is for this other worker.
+    HandOver {
+        /// The worker's index.
+        worker: u8,
+    },
+    /// It was taken; nothing is sent.
+    Silent,
+    /// It was not taken: nothing is sent, and none of its messages has had an effect. An authentic one may still have
+    /// been noted in [`Outbox::effects`] as initiation or first datagram of a session.
+    Dropped(DropReason),
+}
+
+/// Declares the reasons with their labels, once.
+macro_rules! drop_reasons {
+    ($($(#[$meta:meta])* $variant:ident = $label:literal;)+) => {
+        /// Why a datagram is dropped: each reason is a metric label.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum DropReason { $($(#[$meta])* $variant,)+ }
+
+        impl DropReason {
+            /// Every reason; `self as usize` is its place here.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The metric label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Length, type-specific layout or a reserved field is wrong.
+    Malformed = "malformed";
+    /// Longer than [`DATAGRAM_MAX`].
+    Oversized = "oversized";
+    /// Of a version that this gateway does not speak.
+    Version = "version";
+    /// Of no known type.
+    UnknownType = "unknown_type";
+    /// A response: gateways send them and take none.
+    NotForGateway = "not_for_gateway";
+    /// An initiation of a reader that has no key here.
+    HandshakeUnknownReader = "handshake_unknown_reader";
+    /// An initiation whose tag or seal does not hold.
+    HandshakeForged = "handshake_forged";
+    /// An authentic initiation whose stamp is not above the highest seen.
+    HandshakeStampRepeated = "handshake_stamp_repeated";
+    /// An authentic initiation too soon after the one before.
+    HandshakeTooSoon = "handshake_too_soon";
+    /// An authentic initiation that says what SPEC does not allow.
+    HandshakeMalformed = "handshake_malformed";
+    /// Sealed for a session that is not alive.
+    UnknownSession = "unknown_session";
+    /// Of a session that has reached its greatest age or number of datagrams.
+    SessionExpired = "session_expired";
+    /// Its counter has been seen.
+    Replayed = "replayed";
+    /// Its counter lies behind the replay window.
+    TooOld = "too_old";
+    /// Its seal does not hold.
+    Forged = "forged";
+    /// Authentic, but overtaken: a newer datagram has come from another address.
+    AddressLeft = "address_left";
+    /// Authentic, with a message that does not parse; none of its messages is taken.
+    MalformedMessage = "malformed_message";
+    /// Authentic, with a message that only gateways send; none of its messages is taken.
+    WrongDirectionMessage = "wrong_direction_message";
+}
+
+/// Something that the shell has to count, keep or do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// An authentic initiation was taken: keep `stamp` as the reader's highest over restarts.
+    StampTaken {
+        /// The reader.
+        reader: ReaderId,
+        /// Its highest stamp.
+        stamp: Stamp,
+    },
+    /// The reader's new session has carried its first sealed datagram.
+    SessionOpened {
+        /// The reader.
+        reader: ReaderId,
+        /// Where it is now.
+        address: SocketAddr,
+        /// The firmware that it named; 0 when none.
+        firmware: u32,
+    },
+    /// A new ask was decided.
+    Decided(Decided),
+    /// A repeated ask got the answer that was kept.
+    AskRepeated {
+        /// The reader.
+        reader: ReaderId,
+    },
+    /// A report was read and left without a receipt: nothing durable holds it.
+    ReportUnreceipted {
+        /// The reader.
+        reader: ReaderId,
+    },
+    /// The reader says what became of a command.
+    DoneReceived {
+        /// The reader.
+        reader: ReaderId,
+        /// The command.
+        id: u64,
+        /// What became of it.
+        result: CommandResult,
+    },
+    /// So many replies did not fit in one datagram; the reader repeats what they were for.
+    NoRoom {
+        /// How many.
+        replies: u32,
+    },
+    /// So many messages of kinds unknown to this version were skipped.
+    Skipped {
+        /// How many.
+        messages: u32,
+    },
+}
+
+/// A decision with the identity of its ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The reader that asked.
+    pub reader: ReaderId,
+    /// Its boot.
+    pub boot: BootId,
+    /// Its request in that boot.
+    pub request: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// Room for what comes out of one datagram. Made once, used for many.
+#[derive(Debug)]
+pub struct Outbox {
+    pub(crate) datagram: [u8; DATAGRAM_MAX],
+    len: usize,
+    pub(crate) effects: Effects,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outbox {
+    /// An empty outbox.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { datagram: [0; DATAGRAM_MAX], len: 0, effects: Effects(Vec::with_capacity(EFFECTS_MAX)) }
+    }
+
+    /// The datagram to send; empty unless the outcome was [`Outcome::Reply`].
+    #[must_use]
+    pub fn datagram(&self) -> &[u8] {
+        &self.datagram[..self.len]
+    }
+
+    /// The effects, in the order in which they came about; at most [`EFFECTS_MAX`].
+    #[must_use]
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects.0
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.effects.0.clear();
+    }
+
+    /// Declares the first `len` bytes of the buffer to be the datagram.
+    pub(crate) fn reply(&mut self, len: usize) -> Outcome {
+        self.len = len.min(DATAGRAM_MAX);
+        Outcome::Reply(self.len)
+    }
+}
+
+/// A list of effects that never grows beyond the room it was made with.
+#[derive(Debug)]
+pub(crate) struct Effects(Vec<Effect>);
+
+impl Effects {
+    pub(crate) fn note(&mut self, effect: Effect) {
+        debug_assert!(self.0.len() < EFFECTS_MAX, "EFFECTS_MAX counts every effect of a datagram");
+        if self.0.len() < EFFECTS_MAX {
+            self.0.push(effect);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_distinct_and_places_count_from_zero() {
+        let labels: std::collections::BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(labels.len(), DropReason::ALL.len());
+        assert!(DropReason::ALL.iter().enumerate().all(|(place, reason)| *reason as usize == place));
+    }
+}

@@ -1,0 +1,107 @@
+//! What a worker knows of one reader that is its own: stamp, sessions, answers kept.
+
+use core::time::Duration;
+
+use kalitka_protocol::handshake::Psk;
+use kalitka_protocol::limits::{INITIATION_INTERVAL_MIN, OLD_SESSION_LIFE};
+use kalitka_protocol::{ReaderId, SessionId, Stamp};
+use subtle::ConstantTimeEq;
+
+use crate::asks::Answers;
+use crate::limits::SESSION_KEPT_MAX;
+use crate::outbox::DropReason;
+use crate::session::Session;
+
+/// One reader. Its three sessions are: *pending*, agreed on but unused; *current*, used by the reader and to answer it;
+/// *old*, the one before, of which datagrams on their way are still opened.
+pub(crate) struct Reader {
+    pub(crate) id: ReaderId,
+    psk: Psk,
+    /// The highest stamp taken under this key.
+    stamp: Option<Stamp>,
+    /// When that was.
+    initiated: Option<Duration>,
+    pending: Option<Box<Session>>,
+    pub(crate) current: Option<Box<Session>>,
+    /// With the moment at which it was replaced.
+    old: Option<(Box<Session>, Duration)>,
+    /// Made with the first session; outlives sessions and keys, because an ask's identity does.
+    pub(crate) answers: Option<Box<Answers>>,
+}
+
+/// Which of a reader's sessions a number names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Pending,
+    Current,
+    Old,
+}
+
+impl Reader {
+    pub(crate) fn new(id: ReaderId, psk: &Psk, stamp: Option<Stamp>) -> Self {
+        let psk = psk.clone();
+        Self { id, psk, stamp, initiated: None, pending: None, current: None, old: None, answers: None }
+    }
+
+    /// Takes `psk` as the reader's key. With another key than before, all begins anew: no initiation made under the former
+    /// key can come back under this one, and no answer that was given to whoever held it is given again.
+    pub(crate) fn rekey(&mut self, psk: &Psk) {
+        if !bool::from(self.psk.as_bytes().ct_eq(psk.as_bytes())) {
+            *self = Self::new(self.id, psk, None);
+        }
+    }
+
+    /// Takes the stamp of an authentic initiation, or refuses it and stays as it was.
+    pub(crate) fn take_stamp(&mut self, stamp: Stamp, now: Duration) -> Result<(), DropReason> {
+        if self.stamp.is_some_and(|highest| stamp <= highest) {
+            return Err(DropReason::HandshakeStampRepeated);
+        }
+        if self.initiated.is_some_and(|before| now.saturating_sub(before) < INITIATION_INTERVAL_MIN) {
+            return Err(DropReason::HandshakeTooSoon);
+        }
+        (self.stamp, self.initiated) = (Some(stamp), Some(now));
+        Ok(())
+    }
+
+    /// Keeps `session` until its first sealed datagram comes; the current one goes on meanwhile.
+    pub(crate) fn agree(&mut self, session: Session) {
+        self.answers.get_or_insert_with(|| Box::new(Answers::new()));
+        self.pending = Some(Box::new(session));
+    }
+
+    /// Whether a living session has the number `id`.
+    pub(crate) fn has(&self, id: SessionId) -> bool {
+        let old = self.old.as_ref().map(|(session, _)| session);
+        [self.pending.as_ref(), self.current.as_ref(), old].into_iter().flatten().any(|session| session.id == id)
+    }
+
+    /// The living session of number `id`.
+    pub(crate) fn session(&mut self, id: SessionId, now: Duration) -> Option<(Which, &mut Session)> {
+        let old = self.old.as_mut().filter(|(_, replaced)| now.saturating_sub(*replaced) < OLD_SESSION_LIFE);
+        let sessions = [
+            (Which::Current, self.current.as_deref_mut()),
+            (Which::Pending, self.pending.as_deref_mut()),
+            (Which::Old, old.map(|(session, _)| &mut **session)),
+        ];
+        let mut sessions = sessions.into_iter().filter_map(|(which, session)| Some((which, session?)));
+        sessions.find(|(_, session)| session.id == id)
+    }
+
+    /// Makes the pending session current and the current one old. At most one old session is kept: the newest, and only
+    /// of the same boot, since an answer names no boot: an ask held back from the boot before would be answered to
+    /// whatever has the same number in this one.
+    pub(crate) fn promote(&mut self, now: Duration) {
+        if let Some(session) = self.pending.take() {
+            let boot = session.boot;
+            self.old = self.current.replace(session).filter(|old| old.boot == boot).map(|old| (old, now));
+        }
+    }
+
+    /// Forgets the keys of sessions whose time is over.
+    pub(crate) fn retire(&mut self, now: Duration) {
+        let over = |session: &mut Box<Session>| session.age(now) >= SESSION_KEPT_MAX;
+        self.pending.take_if(over);
+        self.current.take_if(over);
+        self.old.take_if(|(_, replaced)| now.saturating_sub(*replaced) >= OLD_SESSION_LIFE);
+    }
+}

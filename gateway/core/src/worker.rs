@@ -1,0 +1,301 @@
+//! One thread's share of the readers: datagrams in, at most one datagram and some effects out.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use kalitka_protocol::datagram::{self, Datagram, Handshake, Sealed};
+use kalitka_protocol::handshake::Welcome;
+use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN, TAG_LEN};
+use kalitka_protocol::reason::FallBack;
+use kalitka_protocol::wire::{Malformed, Writer};
+use kalitka_protocol::{BootId, ReaderId, SessionId, Stamp};
+use snow::params::NoiseParams;
+
+use crate::exchange::Exchange;
+use crate::handshake::{self, Ephemeral, Responder};
+use crate::keys::{Keys, ReaderKeys};
+use crate::limits::{READERS_MAX, SWEEP_INTERVAL, WORKERS_MAX};
+use crate::outbox::{DropReason, Effect, Outbox, Outcome};
+use crate::reader::{Reader, Which};
+use crate::session::{Place, Session};
+use crate::texts::Texts;
+use crate::time::Now;
+use crate::view::View;
+
+/// Where random bytes come from.
+pub trait Entropy {
+    /// Fills `bytes` with fresh random ones, fit for keys.
+    fn fill(&mut self, bytes: &mut [u8]);
+}
+
+/// What one batch of datagrams sees, from its first to its last.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// The snapshot with its rules, once one is adopted.
+    pub view: Option<&'a View>,
+    /// The readers' keys.
+    pub keys: &'a Keys,
+    /// What persons are told.
+    pub texts: &'a Texts,
+    /// How long readers go unanswered before they fall back, in milliseconds; at least 200.
+    pub fall_back_after_ms: u16,
+}
+
+/// What a worker knows of a reader's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderStatus {
+    /// The reader.
+    pub reader: ReaderId,
+    /// Its boot.
+    pub boot: BootId,
+    /// The firmware that it named; 0 when none.
+    pub firmware: u32,
+    /// Where its newest datagram came from.
+    pub address: SocketAddr,
+    /// When the session was agreed on, by the monotonic clock.
+    pub since: Duration,
+    /// When its newest datagram came, likewise.
+    pub heard: Duration,
+}
+
+/// The single writer of all that is known of its readers: number `r` with `r % workers == index`.
+pub struct Worker {
+    index: u8,
+    workers: u8,
+    entropy: Box<dyn Entropy + Send>,
+    noise: NoiseParams,
+    /// Highest stamps from before, until the first table of keys says who the readers are.
+    stamps: BTreeMap<ReaderId, Stamp>,
+    keys_version: Option<u64>,
+    /// The worker's readers by the place that their sessions' numbers name.
+    readers: Vec<Option<Reader>>,
+    places: BTreeMap<ReaderId, u16>,
+    swept: Duration,
+}
+
+impl core::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Worker({} of {}, {} readers)", self.index, self.workers, self.places.len())
+    }
+}
+
+impl Worker {
+    /// Worker `index` of `workers` (1 to [`WORKERS_MAX`]; out of range they are brought into it). `stamps` are the highest
+    /// that [`Effect::StampTaken`] has told of, for the readers whose keys have not changed since.
+    #[must_use]
+    pub fn new(
+        index: u8,
+        workers: u8,
+        stamps: impl IntoIterator<Item = (ReaderId, Stamp)>,
+        entropy: Box<dyn Entropy + Send>,
+    ) -> Self {
+        let workers = workers.clamp(1, WORKERS_MAX);
+        Self {
+            index: index % workers,
+            workers,
+            entropy,
+            noise: handshake::params(),
+            stamps: stamps.into_iter().collect(),
+            keys_version: None,
+            readers: Vec::new(),
+            places: BTreeMap::new(),
+            swept: Duration::ZERO,
+        }
+    }
+
+    /// Takes one `datagram` that came from `from`, opening it in place, and leaves in `out` what comes of it, whatever the
+    /// outcome. Neither fails nor blocks.
+    pub fn handle(
+        &mut self,
+        world: &World<'_>,
+        now: Now,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        out: &mut Outbox,
+    ) -> Outcome {
+        out.clear();
+        self.follow(world.keys);
+        self.sweep(now.monotonic);
+        if datagram.len() > DATAGRAM_MAX {
+            return Outcome::Dropped(DropReason::Oversized);
+        }
+        let arrival = Arrival { world, now, from };
+        let outcome = match Datagram::parse(datagram) {
+            Ok(Datagram::Sealed(sealed)) => self.take_sealed(arrival, sealed, out),
+            Ok(Datagram::Initiation(initiation)) => self.take_initiation(arrival, &initiation, out),
+            Ok(Datagram::Response(_)) => Err(DropReason::NotForGateway),
+            Err(malformed) => Err(unparsed(malformed)),
+        };
+        outcome.unwrap_or_else(Outcome::Dropped)
+    }
+
+    /// The readers that have a session in use.
+    pub fn status(&self) -> impl Iterator<Item = ReaderStatus> {
+        self.readers.iter().flatten().filter_map(|reader| {
+            let Session { boot, firmware, peer: address, since, heard, .. } = **reader.current.as_ref()?;
+            Some(ReaderStatus { reader: reader.id, boot, firmware, address, since, heard })
+        })
+    }
+
+    fn take_sealed(
+        &mut self,
+        Arrival { world, now, from }: Arrival<'_>,
+        sealed: Sealed<'_>,
+        out: &mut Outbox,
+    ) -> Result<Outcome, DropReason> {
+        let Place { worker, index } = Place::of(sealed.session);
+        if worker != self.index && worker < self.workers {
+            return Ok(Outcome::HandOver { worker });
+        }
+        // A number that names no worker is no session's here either.
+        let reader = self.readers.get_mut(usize::from(index)).and_then(Option::as_mut);
+        let reader = reader.ok_or(DropReason::UnknownSession)?;
+        let (which, session) = reader.session(sealed.session, now.monotonic).ok_or(DropReason::UnknownSession)?;
+        let plaintext = session.open(now.monotonic, from, sealed)?;
+        let (boot, firmware) = (session.boot, session.firmware);
+        if which == Which::Pending {
+            reader.promote(now.monotonic);
+            out.effects.note(Effect::SessionOpened { reader: reader.id, address: from, firmware });
+        }
+        // A datagram of the old session is answered in the current one: the reader has that, for it has used it.
+        let (Some(answers), Some(session)) = (&mut reader.answers, &mut reader.current) else {
+            return Err(DropReason::UnknownSession);
+        };
+        if session.peer != from {
+            return Err(DropReason::AddressLeft);
+        }
+        let Outbox { datagram, effects, .. } = &mut *out;
+        let mut replies = Writer::new(&mut datagram[SEALED_HEADER_LEN..DATAGRAM_MAX - TAG_LEN]);
+        Exchange { world, now: now.seconds(), reader: reader.id, boot, answers, effects }
+            .take(plaintext, &mut replies)?;
+        match replies.len() {
+            0 => Ok(Outcome::Silent),
+            len => session.seal(now.monotonic, &mut out.datagram, len).map(|len| out.reply(len)),
+        }
+    }
+
+    /// The cheapest check comes first: nothing but its tag is looked at of an initiation that is forged.
+    fn take_initiation(
+        &mut self,
+        arrival: Arrival<'_>,
+        initiation: &Handshake<'_>,
+        out: &mut Outbox,
+    ) -> Result<Outcome, DropReason> {
+        let keys = arrival.world.keys.get(initiation.reader).ok_or(DropReason::HandshakeUnknownReader)?;
+        if !keys.tags.verify_initiation(initiation) {
+            return Err(DropReason::HandshakeForged);
+        }
+        let worker = self.owner(initiation.reader);
+        if worker != self.index {
+            return Ok(Outcome::HandOver { worker });
+        }
+        let index = *self.places.get(&initiation.reader).ok_or(DropReason::HandshakeUnknownReader)?;
+        let reader = self.readers.get_mut(usize::from(index)).and_then(Option::as_mut);
+        let reader = reader.ok_or(DropReason::HandshakeUnknownReader)?;
+        // Taken before the costly part, so that not even a holder of the key makes the gateway work more often.
+        reader.take_stamp(initiation.stamp, arrival.now.monotonic)?;
+        out.effects.note(Effect::StampTaken { reader: reader.id, stamp: initiation.stamp });
+        let mut ephemeral = Ephemeral([0; 32]);
+        self.entropy.fill(&mut ephemeral.0);
+        let responder = Responder::read(&self.noise, &keys.psk, initiation, ephemeral)?;
+        let session = unused_number(Place { worker, index }, reader, &mut *self.entropy);
+        out.datagram[..HANDSHAKE_LEN].copy_from_slice(&respond(reader, session, responder, arrival, keys)?);
+        Ok(out.reply(HANDSHAKE_LEN))
+    }
+
+    const fn owner(&self, reader: ReaderId) -> u8 {
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder of a u8 is less than it")]
+        let owner = (reader.0 % self.workers as u32) as u8;
+        owner
+    }
+
+    /// Makes the worker's readers those of `keys`, when the table has changed.
+    fn follow(&mut self, keys: &Keys) {
+        if self.keys_version.replace(keys.version()) == Some(keys.version()) {
+            return;
+        }
+        for place in &mut self.readers {
+            if let Some(gone) = place.take_if(|reader| keys.get(reader.id).is_none()) {
+                self.places.remove(&gone.id);
+            }
+        }
+        for ReaderKeys { reader, psk, .. } in keys.iter() {
+            if self.owner(*reader) != self.index {
+                continue;
+            }
+            let stamp = self.stamps.remove(reader);
+            match self.places.get(reader).and_then(|&index| self.readers.get_mut(usize::from(index))) {
+                Some(Some(known)) => known.rekey(psk),
+                _ => self.seat(Reader::new(*reader, psk, stamp)),
+            }
+        }
+        // Stamps are told of before the first table only: readers that come later have keys that were never used.
+        self.stamps.clear();
+    }
+
+    /// Gives `reader` the first free place. [`Keys`] holds no more readers than there are places.
+    fn seat(&mut self, reader: Reader) {
+        let free = self.readers.iter().position(Option::is_none).unwrap_or(self.readers.len());
+        let Some(index) = u16::try_from(free).ok().filter(|_| free < READERS_MAX) else { return };
+        self.places.insert(reader.id, index);
+        match self.readers.get_mut(free) {
+            Some(place) => *place = Some(reader),
+            None => self.readers.push(Some(reader)),
+        }
+    }
+
+    fn sweep(&mut self, now: Duration) {
+        if now.saturating_sub(self.swept) >= SWEEP_INTERVAL {
+            self.swept = now;
+            self.readers.iter_mut().flatten().for_each(|reader| reader.retire(now));
+        }
+    }
+}
+
+/// A datagram's circumstances.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    world: &'a World<'a>,
+    now: Now,
+    from: SocketAddr,
+}
+
+/// A number for a new session of `reader` that none of its living sessions has.
+fn unused_number(place: Place, reader: &Reader, entropy: &mut dyn Entropy) -> SessionId {
+    let mut random = [0; 4];
+    entropy.fill(&mut random);
+    let mut number = place.session(u32::from_le_bytes(random));
+    // At most as often as the reader has sessions.
+    while reader.has(number) {
+        number = place.next(number);
+    }
+    number
+}
+
+/// Agrees on `session` with `reader`; gives the response.
+fn respond(
+    reader: &mut Reader,
+    session: SessionId,
+    responder: Responder,
+    Arrival { world, now, from }: Arrival<'_>,
+    keys: &ReaderKeys,
+) -> Result<[u8; HANDSHAKE_LEN], DropReason> {
+    let fall_back = world.view.map_or(FallBack::Closed, |view| view.fall_back(reader.id));
+    let welcome = Welcome { session, fall_back_after_ms: world.fall_back_after_ms, fall_back };
+    let (hello, stamp) = (responder.hello, responder.stamp);
+    let (noise, session_keys) = responder.answer(&welcome)?;
+    reader.agree(Session::new(session, hello, now.monotonic, from, session_keys));
+    let mut response = datagram::emit_response(reader.id, stamp, &noise);
+    keys.tags.tag_response(&mut response);
+    Ok(response)
+}
+
+/// The reason by which a datagram that is not laid out as one is counted.
+fn unparsed(malformed: Malformed) -> DropReason {
+    match malformed {
+        Malformed::Value("version") => DropReason::Version,
+        Malformed::Value("datagram type") => DropReason::UnknownType,
+        Malformed::Truncated(_) | Malformed::Value(_) | Malformed::Trailing(_) => DropReason::Malformed,
+    }
+}
