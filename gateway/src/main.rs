@@ -1,2 +1,43 @@
-//! bin
-fn main() {}
+//! `kalitka-gateway`: the shell around [`kalitka_core`]. It moves bytes, reads clocks, draws random numbers, keeps files
+//! and shows how it fares; the core decides.
+//!
+//! One thread a UDP worker ([`udp`]), one that adopts snapshots ([`adoption`]), one that keeps stamps ([`stamps`]), and one
+//! for everything that may wait: metrics ([`http`]), control ([`control`]), signals ([`run`]).
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod adoption;
+mod check;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod durable;
+mod entropy;
+mod failure;
+mod http;
+mod keys;
+mod limits;
+mod logs;
+mod metrics;
+mod published;
+mod run;
+mod stamps;
+mod state;
+mod thread;
+mod udp;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // With standard error gone there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "kalitka-gateway: {failure}");
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}

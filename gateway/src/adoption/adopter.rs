@@ -1,0 +1,329 @@
+//! Adopts: verifies off the workers, keeps a copy, publishes; and builds the plans anew at schedule borders.
+//!
+//! A refused file changes nothing: what is in force stays. Each refusal raises a metric and writes one log line, once for
+//! each file as it is. What is verified was read once, into memory of our own, and is what is used.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use kalitka_core::{UnixSeconds, View};
+use kalitka_snapshot::{AlignedBytes, HEADER_LEN, Header, PublisherKey, Refused, Snapshot};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+
+use super::inbox::Inbox;
+use super::shelf::Shelf;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::limits::{ADOPT_AGAIN_AFTER, ADOPTER_NICENESS, SCHEDULE_TICK};
+use crate::metrics::names;
+use crate::published::Published;
+
+/// Take this file, whatever folder it is in.
+pub(crate) struct Order {
+    pub(crate) file: PathBuf,
+    pub(crate) reply: oneshot::Sender<Result<Summary, String>>,
+}
+
+/// A snapshot in few words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) generation: u32,
+    /// When it was built, in seconds since 1970.
+    pub(crate) created: i64,
+    pub(crate) entries: u64,
+    /// Who signed it: a public key in hex.
+    pub(crate) publisher: String,
+}
+
+impl Summary {
+    fn of(snapshot: &Snapshot) -> Self {
+        let header = snapshot.header();
+        Self {
+            generation: header.generation,
+            created: header.created,
+            entries: header.entries,
+            publisher: header.publisher.to_string(),
+        }
+    }
+}
+
+/// How matters stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// The snapshot in force.
+    pub(crate) in_force: Option<Summary>,
+    /// Highest generation ever adopted; an older snapshot is refused.
+    pub(crate) floor: u32,
+    /// The newest refusal since the start.
+    pub(crate) refused: Option<RefusedFile>,
+}
+
+/// A file that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusedFile {
+    /// Its path, made fit for a terminal and a log: who names files must not write lines there.
+    pub(crate) file: String,
+    /// The metric's label.
+    pub(crate) reason: String,
+    pub(crate) error: String,
+}
+
+/// Why a file is not adopted.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Snapshot(Refused),
+    #[error("it cannot be read: {0}; check that it exists and that the gateway may read it")]
+    Unreadable(io::Error),
+    #[error("its generation {found} is not above {floor}, the highest adopted; publish a newer one")]
+    Generation { found: u32, floor: u32 },
+    #[error("it is in force already")]
+    InForce,
+    #[error("the state folder does not take it: {0}; make room or repair the disk")]
+    NotKept(io::Error),
+}
+
+/// The labels of refusals that are not the snapshot's own.
+pub(super) const GENERATION: &str = "generation";
+pub(super) const UNREADABLE: &str = "unreadable";
+const NOT_KEPT: &str = "not_kept";
+const IN_FORCE: &str = "in_force";
+
+impl Refusal {
+    /// Whether the file may be good, and only the machine does not allow its adoption now.
+    const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::NotKept(_))
+    }
+
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Snapshot(refused) => refused.label(),
+            Self::Unreadable(_) => UNREADABLE,
+            Self::Generation { .. } => GENERATION,
+            Self::InForce => IN_FORCE,
+            Self::NotKept(_) => NOT_KEPT,
+        }
+    }
+}
+
+/// The one who publishes views.
+pub(crate) struct Adopter {
+    building: u32,
+    publishers: Vec<PublisherKey>,
+    poll: Duration,
+    shelf: Shelf,
+    inbox: Inbox,
+    /// Whether the inbox's folder could be read the last time.
+    inbox_readable: bool,
+    /// Files of the inbox that the machine did not let be adopted, and when they are given again.
+    again: Option<(Duration, Vec<PathBuf>)>,
+    clock: Clock,
+    views: Arc<Published<View>>,
+    in_force: Option<Arc<View>>,
+    standing: watch::Sender<Standing>,
+}
+
+impl Adopter {
+    /// An adopter that has put into force what the state folder keeps, or else what the inbox holds, if anything.
+    ///
+    /// # Errors
+    /// [`Failure`] when the state folder or the configured publishers cannot be used. A damaged copy is none: it is logged
+    /// and counted, and the inbox may bring it anew.
+    pub(crate) fn start(config: &Config, views: Arc<Published<View>>, clock: Clock) -> Result<Self, Failure> {
+        let publishers = config.publishers().map_err(Failure::Input)?;
+        let mut shelf = Shelf::open(&config.state)?;
+        let kept = shelf.load(&publishers, config.building);
+        let inbox = Inbox::new(config.snapshots.inbox.clone());
+        let standing = watch::Sender::new(Standing { floor: shelf.floor, ..Standing::default() });
+        let (building, poll) = (config.building, config.poll());
+        let mut adopter = Self {
+            building,
+            publishers,
+            poll,
+            shelf,
+            inbox,
+            inbox_readable: true,
+            again: None,
+            clock,
+            views,
+            in_force: None,
+            standing,
+        };
+        adopter.show(None);
+        for reason in Refused::LABELS.into_iter().chain([GENERATION, UNREADABLE, NOT_KEPT, IN_FORCE]) {
+            metrics::counter!(names::SNAPSHOT_REFUSED, "reason" => reason).absolute(0);
+        }
+        match kept {
+            Some(Ok(snapshot)) => adopter.put_in_force(snapshot),
+            Some(Err(error)) => {
+                let reason = error.label();
+                metrics::counter!(names::SNAPSHOT_REFUSED, "reason" => reason).increment(1);
+                tracing::error!(reason, %error, "the kept snapshot cannot be used; waiting for one in the inbox");
+                adopter.look_into_inbox();
+            }
+            None => adopter.look_into_inbox(),
+        }
+        Ok(adopter)
+    }
+
+    /// How matters stand, now and later.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Watches the inbox and the schedule, and takes orders, until nobody can give any.
+    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+        // To verify a large file takes a while; where cores are few, who answers goes first.
+        if let Err(error) = rustix::process::setpriority_process(None, ADOPTER_NICENESS) {
+            tracing::warn!(%error, "adoption runs at the workers' priority");
+        }
+        let mut next_look = Duration::ZERO;
+        loop {
+            let until_look = next_look.saturating_sub(self.clock.monotonic());
+            match orders.recv_timeout(until_look.min(SCHEDULE_TICK)) {
+                Ok(Order { file, reply }) => {
+                    let done = self.adopt(&file).map_err(|refusal| self.refuse(&file, &refusal));
+                    // Who asked may be gone.
+                    let _ = reply.send(done);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Due by the clock: neither orders that keep coming nor a long poll put the rest off.
+            if next_look <= self.clock.monotonic() {
+                self.look_into_inbox();
+                next_look = self.clock.monotonic() + self.poll;
+            }
+            self.follow_schedule();
+            self.shelf.settle();
+            self.views.reap();
+        }
+    }
+
+    fn look_into_inbox(&mut self) {
+        if let Some((_, files)) = self.again.take_if(|(due, _)| *due <= self.clock.monotonic()) {
+            files.iter().for_each(|file| self.inbox.forget(file));
+        }
+        let changed = self.inbox.changed();
+        if let Err(error) = changed.as_ref()
+            && self.inbox_readable
+        {
+            tracing::error!(folder = %self.inbox.folder().display(), %error, "cannot look into the inbox");
+        }
+        self.inbox_readable = changed.is_ok();
+        for file in changed.unwrap_or_default() {
+            match self.adopt(&file) {
+                // The file that was adopted stays where it is; so it is seen again after a restart.
+                Ok(_) | Err(Refusal::InForce) => {}
+                Err(refusal) => {
+                    self.refuse(&file, &refusal);
+                    if refusal.may_pass() {
+                        let due = self.clock.monotonic() + ADOPT_AGAIN_AFTER;
+                        self.again.get_or_insert_with(|| (due, Vec::new())).1.push(file);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts the snapshot in `file` into force.
+    fn adopt(&mut self, file: &Path) -> Result<Summary, Refusal> {
+        let snapshot = self.verify(file)?;
+        self.shelf.keep(&snapshot).map_err(Refusal::NotKept)?;
+        let summary = Summary::of(&snapshot);
+        metrics::counter!(names::SNAPSHOT_ADOPTED).increment(1);
+        self.put_in_force(snapshot);
+        Ok(summary)
+    }
+
+    /// What the header alone rules out is not read any further: neither the file that was adopted and lies in the inbox, nor
+    /// something huge that is no snapshot of ours, may cost its size in memory.
+    fn verify(&self, file: &Path) -> Result<Snapshot, Refusal> {
+        let (head, len) = read_head(file).map_err(Refusal::Unreadable)?;
+        let in_force = self.in_force.as_ref().map(|view| view.snapshot().bytes());
+        if in_force.is_some_and(|bytes| len == bytes.len() as u64 && bytes.starts_with(&head)) {
+            return Err(Refusal::InForce);
+        }
+        let header = Header::parse(&head).map_err(Refusal::Snapshot)?;
+        header.check(len, &self.publishers, self.building).map_err(Refusal::Snapshot)?;
+        self.check_generation(header.generation)?;
+        let bytes = AlignedBytes::read(file).map_err(Refusal::Unreadable)?;
+        let snapshot = Snapshot::verify(bytes, &self.publishers, self.building).map_err(Refusal::Snapshot)?;
+        // The file may have become another meanwhile; this one is what is used.
+        self.check_generation(snapshot.header().generation)?;
+        Ok(snapshot)
+    }
+
+    fn check_generation(&self, found: u32) -> Result<(), Refusal> {
+        let floor = self.shelf.floor;
+        // With nothing in force the newest one adopted may come back: its kept copy was damaged.
+        // 0 stands for none.
+        let refused = found == 0 || if self.in_force.is_some() { found <= floor } else { found < floor };
+        if refused { Err(Refusal::Generation { found, floor }) } else { Ok(()) }
+    }
+
+    fn put_in_force(&mut self, snapshot: Snapshot) {
+        let Summary { generation, entries, .. } = Summary::of(&snapshot);
+        self.publish(Arc::new(snapshot));
+        self.show(None);
+        tracing::info!(generation, entries, "snapshot in force");
+    }
+
+    fn refuse(&self, file: &Path, refusal: &Refusal) -> String {
+        let (reason, error) = (refusal.label(), refusal.to_string());
+        metrics::counter!(names::SNAPSHOT_REFUSED, "reason" => reason).increment(1);
+        let file = file.display().to_string().escape_debug().to_string();
+        tracing::warn!(file, reason, error, "snapshot refused; the one in force stays");
+        self.show(Some(RefusedFile { file, reason: reason.into(), error: error.clone() }));
+        error
+    }
+
+    /// Builds the view anew when its first plan is over; the second one is in force meanwhile.
+    fn follow_schedule(&mut self) {
+        if let Some(view) = self.in_force.as_ref().filter(|view| view.is_due(UnixSeconds(Clock::wall_seconds()))) {
+            self.publish(Arc::clone(view.snapshot()));
+        }
+    }
+
+    fn publish(&mut self, snapshot: Arc<Snapshot>) {
+        let view = Arc::new(View::build(snapshot, UnixSeconds(Clock::wall_seconds())));
+        metrics::counter!(names::SNAPSHOT_PLANS).increment(2);
+        // The last one's Arc goes before it is retired, so that only workers can still hold it.
+        self.in_force = Some(Arc::clone(&view));
+        self.views.publish(view);
+    }
+
+    fn show(&self, refused: Option<RefusedFile>) {
+        let in_force = self.in_force.as_ref().map(|view| Summary::of(view.snapshot()));
+        let summary = in_force.as_ref();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; the numbers stay far below 2^52")]
+        {
+            metrics::gauge!(names::SNAPSHOT_GENERATION).set(summary.map_or(0.0, |s| f64::from(s.generation)));
+            metrics::gauge!(names::SNAPSHOT_CREATED).set(summary.map_or(0.0, |s| s.created as f64));
+            metrics::gauge!(names::SNAPSHOT_ENTRIES).set(summary.map_or(0.0, |s| s.entries as f64));
+        }
+        self.standing.send_modify(|standing| {
+            standing.in_force = in_force;
+            standing.floor = self.shelf.floor;
+            standing.refused = refused.or(standing.refused.take());
+        });
+    }
+}
+
+/// The first [`HEADER_LEN`] bytes of a regular file, or all of a shorter one, and its length.
+fn read_head(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+    // Opening a pipe would wait for its other end.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut head = Vec::with_capacity(HEADER_LEN);
+    File::open(path)?.take(HEADER_LEN as u64).read_to_end(&mut head)?;
+    Ok((head, metadata.len()))
+}

@@ -1,0 +1,8 @@
+//! Snapshots: from a file in the inbox into force, off the workers.
+
+mod adopter;
+mod inbox;
+mod shelf;
+
+pub(crate) use adopter::{Adopter, Order, Standing, Summary};
+pub(crate) use shelf::Shelf;

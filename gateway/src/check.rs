@@ -1,0 +1,28 @@
+//! `check`: whether the gateway could start with this configuration, without starting it or changing anything.
+
+use crate::adoption::Shelf;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::keys::{self, KeyBook};
+use crate::stamps::{self, Keeper};
+
+/// Checks configuration, key file, stamp file and kept snapshot; gives what was found, a line each.
+///
+/// # Errors
+/// The [`Failure`] that a start would end with, or a kept snapshot that would be refused.
+pub(crate) fn check(config: &Config) -> Result<String, Failure> {
+    let publishers = config.publishers().map_err(Failure::Input)?;
+    let keys = KeyBook::open(config.state.join(keys::FILE_NAME))?;
+    Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
+    let snapshot = match Shelf::open(&config.state)?.load(&publishers, config.building) {
+        None => "none is kept; the first comes through the inbox".to_owned(),
+        Some(Ok(snapshot)) => {
+            let header = snapshot.header();
+            format!("generation {}, {} entries", header.generation, header.entries)
+        }
+        Some(Err(error)) => {
+            return Err(Failure::Input(format!("{}: the kept snapshot: {error}", config.state.display())));
+        }
+    };
+    Ok(format!("configuration: good\nreaders with keys: {}\nsnapshot: {snapshot}\n", keys.readers().len()))
+}

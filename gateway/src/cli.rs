@@ -1,0 +1,227 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::check;
+use crate::config::Config;
+use crate::control::client;
+use crate::control::{Reply, Request, Status};
+use crate::failure::Failure;
+use crate::keys::enrolment;
+use crate::run;
+
+/// Decides who may pass the readers of one building.
+///
+/// `run` serves readers over UDP by the newest signed snapshot; every other command but `check` reaches the running gateway
+/// over its control socket.
+///
+/// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, key file, snapshot, reader number); 4 the machine does
+/// not allow it (port in use, file or socket missing, permission); 1 a defect of this program.
+#[derive(Debug, Parser)]
+#[command(name = "kalitka-gateway", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT
+    Run(ConfigFile),
+    /// Say whether the configuration and the state folder's keys, stamps and snapshot hold; change nothing
+    Check(ConfigFile),
+    /// Give readers their keys and take them away, at once and without a restart
+    #[command(subcommand)]
+    Reader(ReaderCommand),
+    /// Put snapshots into force and see how matters stand
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ReaderCommand {
+    /// Make the first key of reader N and show it once, in hex and as a QR code
+    Add(OneReader),
+    /// Replace the key of reader N and show the new one once; sessions under the old one end
+    Rekey(OneReader),
+    /// Take the key of reader N away; its sessions end
+    Revoke(OneReader),
+    /// List the readers that have keys
+    List(Asking),
+}
+
+#[derive(Debug, Subcommand)]
+enum SnapshotCommand {
+    /// Verify FILE and put it into force, as if it had come into the inbox
+    Adopt {
+        /// A signed snapshot, readable by the gateway
+        file: PathBuf,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show the snapshot in force, the newest refusal, and where the gateway listens
+    Status(Asking),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct OneReader {
+    /// The reader's number
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    reader: u32,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Args)]
+struct Asking {
+    #[command(flatten)]
+    place: Place,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// The running gateway's control socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The running gateway's configuration, which names the socket
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        match (&self.socket, &self.config) {
+            (Some(socket), _) => Ok(socket.clone()),
+            (None, Some(config)) => Ok(Config::read(config)?.control.socket),
+            (None, None) => Err(Failure::Defect("neither --socket nor --config".into())),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// [`Failure`] with the exit status.
+    pub(crate) fn execute(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Run(file) => run::run(&Config::read(&file.config)?),
+            Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
+            Command::Reader(ReaderCommand::Add(one)) => ask(&one.asking, &Request::ReaderAdd { reader: one.reader }),
+            Command::Reader(ReaderCommand::Rekey(one)) => {
+                ask(&one.asking, &Request::ReaderRekey { reader: one.reader })
+            }
+            Command::Reader(ReaderCommand::Revoke(one)) => {
+                ask(&one.asking, &Request::ReaderRevoke { reader: one.reader })
+            }
+            Command::Reader(ReaderCommand::List(asking)) => ask(&asking, &Request::ReaderList {}),
+            Command::Snapshot(SnapshotCommand::Adopt { file, asking }) => {
+                let file = std::path::absolute(&file).map_err(|error| Failure::at(&file, "find the file", &error))?;
+                ask(&asking, &Request::SnapshotAdopt { file })
+            }
+            Command::Snapshot(SnapshotCommand::Status(asking)) => ask(&asking, &Request::Status {}),
+        }
+    }
+}
+
+fn ask(asking: &Asking, request: &Request) -> Result<(), Failure> {
+    let reply = client::ask(&asking.place.socket()?, request)?;
+    let shown = if asking.json { json(&reply) } else { Ok(text(&reply)) };
+    print(&shown.map_err(|error| Failure::Defect(format!("the reply: {error}")))?)
+}
+
+/// The reply's own fields.
+fn json(reply: &Reply) -> serde_json::Result<String> {
+    let mut value = serde_json::to_value(reply)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("reply");
+    }
+    Ok(format!("{value}\n"))
+}
+
+fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Key { reader, psk } => enrolment(*reader, psk.as_str()),
+        Reply::Revoked { reader } => format!("reader {reader} has no key any more\n"),
+        Reply::Readers { readers } if readers.is_empty() => "no reader has a key\n".into(),
+        Reply::Readers { readers } => readers.iter().map(|reader| format!("{reader}\n")).collect(),
+        Reply::Adopted(summary) => {
+            format!("generation {} is in force, {} entries\n", summary.generation, summary.entries)
+        }
+        Reply::Status(status) => status_text(status),
+        Reply::Refused { error } | Reply::Failed { error } => format!("{error}\n"),
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    let in_force = status.snapshot.in_force.as_ref().map_or_else(
+        || "none: every ask is denied".to_owned(),
+        |s| {
+            format!(
+                "generation {}, {} entries, built at {} s since 1970 by {}",
+                s.generation, s.entries, s.created, s.publisher
+            )
+        },
+    );
+    let refused = status
+        .snapshot
+        .refused
+        .as_ref()
+        .map_or_else(|| "none since the start".to_owned(), |refused| format!("{}: {}", refused.file, refused.error));
+    format!(
+        "version   {}\nbuilding  {}\nreaders   {} with keys, on udp {}\nmetrics   http://{}/metrics\n\
+         snapshot  {in_force}\nfloor     generation {}\nrefused   {refused}\n",
+        status.version, status.building, status.readers, status.udp, status.http, status.snapshot.floor
+    )
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::at(Path::new("standard output"), "write", &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_is_strict() {
+        let cases: [(&[&str], bool); 8] = [
+            (&["reader", "add", "101", "--socket", "/s"], true),
+            (&["reader", "add", "0", "--socket", "/s"], false),
+            (&["reader", "add", "--socket", "/s"], false),
+            (&["reader", "list", "--json", "--config", "/c"], true),
+            (&["reader", "list"], false),
+            (&["reader", "list", "--socket", "/s", "--config", "/c"], false),
+            (&["run"], false),
+            (&[], false),
+        ];
+        for (words, right) in cases {
+            let parsed = Cli::try_parse_from(std::iter::once(&"kalitka-gateway").chain(words));
+            assert_eq!(parsed.is_ok(), right, "{words:?}");
+        }
+    }
+}

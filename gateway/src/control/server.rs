@@ -1,0 +1,211 @@
+//! The gateway's end of the control socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::wire::{KeyText, Reply, Request, Status};
+use crate::adoption::{Order, Standing};
+use crate::failure::Failure;
+use crate::keys::KeyBook;
+use crate::limits::{
+    CONTROL_ACCEPT_AGAIN, CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_MAX, CONTROL_LINE_MAX, CONTROL_PATIENCE,
+};
+use crate::metrics::names;
+
+/// The bound socket; its file goes when this is dropped.
+pub(crate) struct Listener {
+    path: PathBuf,
+    socket: std::os::unix::net::UnixListener,
+}
+
+impl Listener {
+    /// Binds `path`, mode 0660. The file of a process that is gone is replaced.
+    ///
+    /// # Errors
+    /// [`Failure::Environment`] when a living process answers there, something else than a socket is there, or the folder
+    /// does not allow it.
+    pub(crate) fn bind(path: &Path) -> Result<Self, Failure> {
+        remove_stale(path)?;
+        let failed = |error: io::Error| Failure::at(path, "listen for control (control.socket)", &error);
+        let socket = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
+        let listener = Self { path: path.into(), socket };
+        // The process's umask keeps everybody else out until here.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+        listener.socket.set_nonblocking(true).map_err(failed)?;
+        Ok(listener)
+    }
+
+    /// Serves until it is dropped.
+    ///
+    /// # Errors
+    /// What the system says when the socket cannot be served at all.
+    pub(crate) async fn serve(&self, desk: Arc<Desk>) -> io::Result<()> {
+        let listener = UnixListener::from_std(self.socket.try_clone()?)?;
+        let places = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // The process or the machine has too many files open, for example: no reason to leave the readers.
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept on the control socket; trying again");
+                    tokio::time::sleep(CONTROL_ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move {
+                let _place = place;
+                // Who does not hear the reply is let go.
+                let _ = timeout(CONTROL_PATIENCE, desk.serve(stream)).await;
+            });
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(socket = %self.path.display(), %error, "cannot remove the control socket");
+        }
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), Failure> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::at(path, "look at the control socket", &error)),
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => {
+            return Err(Failure::Environment(format!(
+                "{}: control.socket is there and is no socket; move it away or configure another path",
+                path.display()
+            )));
+        }
+    }
+    match BlockingStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| Failure::at(path, "remove the stale control socket", &error))
+        }
+        Ok(_) => Err(Failure::Environment(format!(
+            "{}: another gateway answers on this control socket; stop it, or configure another path",
+            path.display()
+        ))),
+        Err(error) => Err(Failure::at(path, "tell whether a gateway answers on the control socket", &error)),
+    }
+}
+
+/// Where requests are dealt with.
+pub(crate) struct Desk {
+    pub(crate) keys: Arc<KeyBook>,
+    pub(crate) orders: SyncSender<Order>,
+    pub(crate) standing: watch::Receiver<Standing>,
+    /// All of the status that does not change.
+    pub(crate) fixed: Status,
+}
+
+impl Desk {
+    async fn serve(&self, stream: UnixStream) -> io::Result<()> {
+        let peer = stream.peer_cred()?.uid();
+        let (receive, mut send) = stream.into_split();
+        let mut receive = BufReader::new(receive);
+        loop {
+            let mut line = Vec::new();
+            let mut request = (&mut receive).take(CONTROL_LINE_MAX);
+            // Who does not ask in time does not keep others from asking.
+            timeout(CONTROL_IDLE_MAX, request.read_until(b'\n', &mut line)).await??;
+            if line.is_empty() {
+                return Ok(());
+            }
+            let whole = line.ends_with(b"\n");
+            let reply = match serde_json::from_slice::<Request>(&line) {
+                Ok(request) if whole => self.take(peer, request).await,
+                Ok(_) => malformed("the request does not end in a newline".into()),
+                Err(error) => malformed(format!("no request that the gateway knows: {error}")),
+            };
+            // It may hold a key.
+            let mut reply = Zeroizing::new(serde_json::to_vec(&reply)?);
+            reply.push(b'\n');
+            send.write_all(&reply).await?;
+            if !whole {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn take(&self, peer: u32, request: Request) -> Reply {
+        let (verb, reader) = (request.verb(), request.reader());
+        metrics::counter!(names::CONTROL_REQUESTS, "verb" => verb).increment(1);
+        let reply = self.answer(request).await.unwrap_or_else(Reply::from);
+        match &reply {
+            Reply::Refused { error } | Reply::Failed { error } => {
+                tracing::warn!(peer_uid = peer, verb, reader, error, "control request not done");
+            }
+            Reply::Status(_) | Reply::Readers { .. } => tracing::debug!(peer_uid = peer, verb, "control request"),
+            _ => tracing::info!(peer_uid = peer, verb, reader, "control request done"),
+        }
+        reply
+    }
+
+    async fn answer(&self, request: Request) -> Result<Reply, Failure> {
+        match request {
+            Request::ReaderAdd { reader } => self.with_keys(move |keys| key(reader, &keys.add(reader)?)).await,
+            Request::ReaderRekey { reader } => self.with_keys(move |keys| key(reader, &keys.rekey(reader)?)).await,
+            Request::ReaderRevoke { reader } => {
+                self.with_keys(move |keys| keys.revoke(reader).map(|()| Reply::Revoked { reader })).await
+            }
+            Request::ReaderList {} => Ok(Reply::Readers { readers: self.keys.readers() }),
+            Request::SnapshotAdopt { file } => self.adopt(file).await,
+            Request::Status {} => Ok(Reply::Status(Box::new(self.status()))),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let readers = self.keys.readers().len();
+        Status { readers, snapshot: self.standing.borrow().clone(), ..self.fixed.clone() }
+    }
+
+    /// Does what needs the disk away from the threads that serve.
+    async fn with_keys(
+        &self,
+        work: impl FnOnce(&KeyBook) -> Result<Reply, Failure> + Send + 'static,
+    ) -> Result<Reply, Failure> {
+        let keys = Arc::clone(&self.keys);
+        let done = tokio::task::spawn_blocking(move || work(&keys)).await;
+        done.map_err(|error| Failure::Defect(format!("the request was not finished: {error}")))?
+    }
+
+    async fn adopt(&self, file: PathBuf) -> Result<Reply, Failure> {
+        if !file.is_absolute() {
+            return Err(Failure::Input(format!("{}: give the absolute path", file.display())));
+        }
+        let (reply, replied) = oneshot::channel();
+        self.orders.try_send(Order { file: file.clone(), reply }).map_err(|error| match error {
+            TrySendError::Full(_) => Failure::Environment("too many adoptions are waiting; try again".into()),
+            TrySendError::Disconnected(_) => Failure::Environment("the gateway is stopping".into()),
+        })?;
+        let adopted = replied.await.map_err(|_| Failure::Environment("the gateway is stopping".into()))?;
+        let refused = |error| Failure::Input(format!("{}: refused: {error}", file.display()));
+        adopted.map(Reply::Adopted).map_err(refused)
+    }
+}
+
+fn malformed(error: String) -> Reply {
+    metrics::counter!(names::CONTROL_REQUESTS, "verb" => Request::MALFORMED).increment(1);
+    Reply::Refused { error }
+}
+
+fn key(reader: u32, psk: &kalitka_protocol::handshake::Psk) -> Result<Reply, Failure> {
+    Ok(Reply::Key { reader, psk: KeyText::of(psk) })
+}

@@ -1,0 +1,103 @@
+//! What one worker counts: plain numbers with one writer, read by the collector once a second.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kalitka_core::DropReason;
+use kalitka_protocol::reason::Verdict;
+
+use super::histogram::Histogram;
+
+/// A number that one thread raises and others read.
+#[derive(Debug)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Raises it. Two plain instructions instead of a locked one, because nobody else writes.
+    pub(crate) fn add(&self, more: u64) {
+        self.set(self.get().wrapping_add(more));
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one worker, on cache lines of its own (pairs of them: the prefetcher takes two at a time).
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Tally {
+    /// When the worker last showed that it lives: milliseconds of monotonic time.
+    pub(crate) heartbeat_ms: Count,
+    pub(crate) received: Count,
+    pub(crate) sent: Count,
+    pub(crate) send_failures: Count,
+    pub(crate) receive_failures: Count,
+    pub(crate) handed_over: Count,
+    pub(crate) hand_over_lost: Count,
+    pub(crate) initiations: Count,
+    pub(crate) sessions_opened: Count,
+    pub(crate) stamps_lost: Count,
+    pub(crate) asks_repeated: Count,
+    pub(crate) reports_unreceipted: Count,
+    pub(crate) commands_done: Count,
+    pub(crate) messages_skipped: Count,
+    pub(crate) messages_no_room: Count,
+    dropped: [Count; DropReason::ALL.len()],
+    /// By the verdict's two bytes.
+    verdicts: [[Count; 256]; 2],
+    /// From a datagram's receipt to its reply's sending, for datagrams that ask.
+    pub(crate) service: Histogram,
+}
+
+impl Tally {
+    pub(crate) const fn new() -> Self {
+        Self {
+            heartbeat_ms: Count::new(),
+            received: Count::new(),
+            sent: Count::new(),
+            send_failures: Count::new(),
+            receive_failures: Count::new(),
+            handed_over: Count::new(),
+            hand_over_lost: Count::new(),
+            initiations: Count::new(),
+            sessions_opened: Count::new(),
+            stamps_lost: Count::new(),
+            asks_repeated: Count::new(),
+            reports_unreceipted: Count::new(),
+            commands_done: Count::new(),
+            messages_skipped: Count::new(),
+            messages_no_room: Count::new(),
+            dropped: [const { Count::new() }; DropReason::ALL.len()],
+            verdicts: [const { [const { Count::new() }; 256] }; 2],
+            service: Histogram::new(),
+        }
+    }
+
+    pub(crate) const fn dropped(&self, reason: DropReason) -> &Count {
+        &self.dropped[reason as usize]
+    }
+
+    pub(crate) fn verdict(&self, verdict: Verdict) -> &Count {
+        let [granted, code] = verdict.to_bytes();
+        &self.verdicts[usize::from(granted & 1)][usize::from(code)]
+    }
+
+    /// Shows at `now` that the worker lives.
+    pub(crate) fn beat(&self, now: Duration) {
+        self.heartbeat_ms.set(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// How long the worker has not shown that it lives.
+    pub(crate) fn silent_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_millis(self.heartbeat_ms.get()))
+    }
+}

@@ -1,0 +1,78 @@
+//! The state folder: made if missing, private, used by one gateway at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::failure::Failure;
+
+const LOCK_NAME: &str = "lock";
+
+/// The folder, for as long as this lives. The system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct StateFolder {
+    _lock: File,
+}
+
+impl StateFolder {
+    /// Makes `folder` (0700) if it is missing, and takes it.
+    ///
+    /// # Errors
+    /// [`Failure::Environment`] when it cannot be made, others may enter it, or another gateway has it.
+    pub(crate) fn take(folder: &Path) -> Result<Self, Failure> {
+        make_private(folder)?;
+        let path = folder.join(LOCK_NAME);
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let lock = lock.map_err(|error| Failure::at(&path, "open", &error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => {
+                let folder = folder.display();
+                Failure::Environment(format!("{folder}: another gateway uses this state folder; stop it first"))
+            }
+            error => Failure::at(&path, "lock", &error.into()),
+        })?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// Makes `folder` and what is above it, unless it is there.
+///
+/// # Errors
+/// [`Failure::Environment`] when that fails.
+pub(crate) fn make(folder: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| Failure::at(folder, "make the folder", &error))
+}
+
+fn make_private(folder: &Path) -> Result<(), Failure> {
+    make(folder)?;
+    let metadata = fs::metadata(folder).map_err(|error| Failure::at(folder, "look at the folder", &error))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Failure::Environment(format!(
+        "{path}: its mode is {mode:04o}, so others may look into the state folder; give the gateway a folder of its \
+         own, or run `chmod 700 {path}` if it is one",
+        path = folder.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_is_private_and_taken_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/state");
+        let taken = StateFolder::take(&folder).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(StateFolder::take(&folder).unwrap_err().to_string().contains("another gateway"));
+        drop(taken);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(StateFolder::take(&folder).unwrap_err().to_string().contains("chmod 700"));
+    }
+}

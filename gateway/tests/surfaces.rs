@@ -1,0 +1,126 @@
+//! Metrics, health and logs.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::TcpStream;
+
+use kalitka_protocol::reason::{Denial, Grant};
+use support::reader::TestReader;
+use support::{CARD, READER, Site, snapshot};
+
+const DOCS: &str = include_str!("../../docs/metrics.md");
+
+/// Name → (type, labels) of each row of the table in the docs.
+fn documented() -> BTreeMap<String, (String, String)> {
+    let rows = DOCS.lines().filter_map(|line| line.strip_prefix("| `kalitka_"));
+    let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")).collect::<Vec<_>>());
+    cells.map(|cells| (format!("kalitka_{}", cells[0]), (cells[1].clone(), cells[2].clone()))).collect()
+}
+
+#[test]
+fn served_metrics_are_the_documented_ones() {
+    let site = Site::with_snapshot(1);
+    let running = site.start();
+    let mut reader = TestReader::new(running.udp, READER, running.add_reader(READER));
+    reader.shake_hands(1);
+    reader.ask(&CARD);
+    let (_, text) = running.get("/metrics");
+    let mut served = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let sample = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+        let label = sample.map_or("", |labels| labels.split_once('=').unwrap().0);
+        served.insert(name.to_owned(), (kind.to_owned(), label.to_owned()));
+    }
+    served.get_mut("kalitka_ask_service_seconds").unwrap().1.clear();
+    assert_eq!(served, documented());
+    for name in served.keys() {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help text");
+    }
+}
+
+#[test]
+fn every_reason_is_there_from_the_start() {
+    let site = Site::new();
+    let running = site.start();
+    let (_, text) = running.get("/metrics");
+    let denials =
+        Denial::ALL.iter().map(|reason| format!("kalitka_ask_denied_total{{reason=\"{}\"}} 0", reason.label()));
+    let grants = Grant::ALL.iter().map(|rule| format!("kalitka_ask_granted_total{{rule=\"{}\"}} 0", rule.label()));
+    let drops = kalitka_core::DropReason::ALL;
+    let drops = drops.iter().map(|reason| format!("kalitka_udp_dropped_total{{reason=\"{}\"}} 0", reason.label()));
+    for line in denials.chain(grants).chain(drops) {
+        assert!(text.lines().any(|served| served == line), "{line} is missing");
+    }
+}
+
+#[test]
+fn asks_are_counted_by_rule_and_reason_and_timed() {
+    let site = Site::with_snapshot(1);
+    let running = site.start();
+    let mut reader = TestReader::new(running.udp, READER, running.add_reader(READER));
+    reader.shake_hands(1);
+    for _ in 0..5 {
+        reader.ask(&CARD);
+    }
+    reader.ask(&[9; 7]);
+    running.await_metric("kalitka_ask_granted_total{rule=\"access_level\"}", 5.0);
+    running.await_metric("kalitka_ask_denied_total{reason=\"unknown_credential\"}", 1.0);
+    running.await_metric("kalitka_ask_service_seconds_count", 6.0);
+    running.await_metric("kalitka_ask_service_seconds_bucket{le=\"+Inf\"}", 6.0);
+    running.await_metric("kalitka_session_opened_total", 1.0);
+}
+
+#[test]
+fn ready_means_a_snapshot_and_healthy_means_workers() {
+    let site = Site::new();
+    let running = site.start();
+    assert_eq!(running.get("/healthz").0, 200);
+    assert_eq!(running.get("/readyz"), (503, "no snapshot is in force\n".into()));
+    site.put("first", &snapshot(1));
+    running.await_metric("kalitka_snapshot_generation", 1.0);
+    assert_eq!(running.get("/readyz").0, 200);
+}
+
+#[test]
+fn surface_is_get_only_and_knows_no_other_path() {
+    let site = Site::new();
+    let running = site.start();
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let request =
+            format!("{method} /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        assert_eq!(running.http(&request).0, 405, "{method}");
+    }
+    for path in ["/", "/metrics/", "/../etc/passwd", "/debug"] {
+        assert_eq!(running.get(path).0, 404, "{path}");
+    }
+}
+
+#[test]
+fn connections_that_hang_do_not_keep_others_from_asking() {
+    let site = Site::new();
+    let running = site.start();
+    let mut hanging: Vec<_> = (0..40).map(|_| TcpStream::connect(running.http).unwrap()).collect();
+    hanging.iter_mut().step_by(2).for_each(|stream| stream.write_all(b"GET /metrics HTT").unwrap());
+    assert_eq!(running.get("/healthz").0, 200);
+}
+
+#[test]
+fn nothing_personal_is_logged_or_served() {
+    let site = Site::with_snapshot(1);
+    let mut running = site.start();
+    let psk = running.add_reader(READER);
+    let mut reader = TestReader::new(running.udp, READER, psk);
+    reader.shake_hands(1);
+    reader.ask(&CARD);
+    let (_, metrics) = running.get("/metrics");
+    running.signal(rustix::process::Signal::TERM);
+    let log = running.log_to_the_end().join("\n");
+    running.wait();
+    for secret in ["p0001", "04a1b2c3", "04A1B2C3", &hex::encode(psk)] {
+        assert!(!log.contains(secret) && !metrics.contains(secret), "{secret}");
+    }
+}
