@@ -1,0 +1,344 @@
+//! Readers on sockets: one UDP socket each, moved by one thread.
+//!
+//! The protocol's own reader does the talking; here are the queue in front of it, the bytes, and what a reader's owner
+//! does: cut its power, change its address.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kalitka_protocol::limits::{ASKS_OUTSTANDING, DATAGRAM_MAX};
+use kalitka_protocol::message::{Answer, ReportKind};
+use kalitka_protocol::reader::{Event, Happening, Identity, NotAsked, Reader, ReportMemory};
+use kalitka_protocol::reason::FallBack;
+use kalitka_protocol::{BootId, LogId, ReaderId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::keys::ReaderKey;
+use crate::limits::{GIVE_UP_AFTER, IN_FLIGHT, QUEUE_MAX};
+use crate::tally::{Answered, Asked};
+
+/// Reports that a reader keeps while no receipt covers them.
+pub const REPORT_MEMORY: usize = 256;
+
+/// Least time between two looks of a reader at its own timers.
+const GRAIN: Duration = Duration::from_micros(100);
+
+/// What became of a card that was shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Fate {
+    /// It was answered in time.
+    Answered(Asked, Answered),
+    /// It was not.
+    GivenUp(Asked),
+    /// Its reader lost power.
+    Abandoned(Asked),
+}
+
+struct Seat {
+    key: ReaderKey,
+    boot_counter: u32,
+    reader: Box<Reader<REPORT_MEMORY>>,
+    socket: UdpSocket,
+    /// Cards that wait for the reader to have room.
+    queue: VecDeque<Asked>,
+    outstanding: HashMap<u32, Asked>,
+    wake: Duration,
+}
+
+/// All readers of a run.
+pub struct Fleet {
+    gateway: SocketAddr,
+    seats: Vec<Seat>,
+    /// Whether readers report what followed an answer.
+    reports: bool,
+    fates: Vec<Fate>,
+    /// Datagrams that readers dropped.
+    pub dropped: u64,
+    /// How often a reader fell back.
+    pub fall_backs: u64,
+    /// Sessions that readers got.
+    pub sessions: u64,
+}
+
+impl Fleet {
+    /// The readers of `keys`, at their start. `boot_counter` must be higher than any that they have used before.
+    ///
+    /// # Errors
+    /// What the sockets say, or [`io::ErrorKind::InvalidData`] for a key that is none.
+    pub fn open(gateway: SocketAddr, keys: &[ReaderKey], boot_counter: u32, reports: bool) -> io::Result<Self> {
+        let seats = keys.iter().map(|key| Seat::open(gateway, key, boot_counter)).collect::<io::Result<_>>()?;
+        Ok(Self { gateway, seats, reports, fates: Vec::new(), dropped: 0, fall_backs: 0, sessions: 0 })
+    }
+
+    /// The readers' numbers, by their places.
+    #[must_use]
+    pub fn ids(&self) -> Vec<ReaderId> {
+        self.seats.iter().map(|seat| seat.key.reader()).collect()
+    }
+
+    /// Whether every reader has a session.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.seats.iter().all(|seat| seat.reader.session().is_some())
+    }
+
+    /// Cards shown and not answered yet, at the reader in `place`.
+    #[must_use]
+    pub fn waiting_at(&self, place: usize) -> usize {
+        self.seats[place].queue.len() + self.seats[place].outstanding.len()
+    }
+
+    /// Cards shown and not answered yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        (0..self.seats.len()).map(|place| self.waiting_at(place)).sum()
+    }
+
+    /// Reports that no receipt covers, and reports that found the memory full.
+    #[must_use]
+    pub fn reports(&self) -> (usize, u64) {
+        let memories = self.seats.iter().map(|seat| seat.reader.memory());
+        memories.fold((0, 0), |(waiting, lost), memory| (waiting + memory.waiting(), lost + u64::from(memory.lost())))
+    }
+
+    /// Shows a card at the reader in `place`.
+    pub fn show(&mut self, now: Duration, place: usize, ask: Asked) -> io::Result<()> {
+        let seat = &mut self.seats[place];
+        if seat.queue.len() >= QUEUE_MAX {
+            self.fates.push(Fate::GivenUp(ask));
+            return Ok(());
+        }
+        seat.queue.push_back(ask);
+        self.pump(now, place)
+    }
+
+    /// Does what is due by `now`.
+    pub fn turn(&mut self, now: Duration) -> io::Result<()> {
+        for place in 0..self.seats.len() {
+            if self.seats[place].wake <= now {
+                self.handle_events(now, place, None);
+                self.pump(now, place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When something is due next.
+    #[must_use]
+    pub fn next_timeout(&self) -> Duration {
+        self.seats.iter().map(|seat| seat.wake).min().unwrap_or(Duration::MAX)
+    }
+
+    /// Waits at most `patience` for datagrams; says at which places there are some.
+    pub fn wait(&self, patience: Duration) -> io::Result<Vec<usize>> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: patience.subsec_nanos().into(),
+        };
+        let mut polled: Vec<_> = self.seats.iter().map(|seat| PollFd::new(&seat.socket, PollFlags::IN)).collect();
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
+            Ok(_) => Ok((0..polled.len()).filter(|&place| !polled[place].revents().is_empty()).collect()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes every datagram that has come to `place`; `clock` is read for each.
+    pub fn receive(&mut self, place: usize, clock: impl Fn() -> Duration) -> io::Result<()> {
+        let mut datagram = [0; DATAGRAM_MAX];
+        loop {
+            match self.seats[place].socket.recv(&mut datagram) {
+                Ok(len) => self.handle_events(clock(), place, Some(&mut datagram[..len])),
+                Err(error) if is_passing(&error) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.pump(clock(), place),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What has become of cards since the last call.
+    pub fn take_fates(&mut self) -> Vec<Fate> {
+        std::mem::take(&mut self.fates)
+    }
+
+    /// Gives up every card that is not answered yet.
+    pub fn give_up(&mut self) {
+        for seat in &mut self.seats {
+            let waiting = seat.queue.drain(..).chain(seat.outstanding.drain().map(|(_, ask)| ask));
+            self.fates.extend(waiting.map(Fate::GivenUp));
+        }
+    }
+
+    /// The gateway has just been killed: asks that can still have been on their way belong to the outage. Gives how many.
+    pub fn begin_outage(&mut self, now: Duration) -> u64 {
+        let mut in_flight = 0;
+        for seat in &mut self.seats {
+            let asks = seat.queue.iter_mut().chain(seat.outstanding.values_mut());
+            for ask in asks.filter(|ask| now.saturating_sub(ask.shown) < IN_FLIGHT) {
+                ask.in_outage = true;
+                in_flight += 1;
+            }
+        }
+        in_flight
+    }
+
+    /// Cuts the power of the reader in `place` and switches it on again: what it was asking is gone, its report memory
+    /// and its boot counter are not.
+    pub fn cut_power(&mut self, place: usize) -> io::Result<()> {
+        let seat = &mut self.seats[place];
+        let lost = seat.queue.drain(..).chain(seat.outstanding.drain().map(|(_, ask)| ask));
+        self.fates.extend(lost.map(Fate::Abandoned));
+        seat.boot_counter += 1;
+        let memory = seat.reader.memory().clone();
+        *seat.reader = start(&seat.key, seat.boot_counter, memory)?;
+        seat.wake = Duration::ZERO;
+        Ok(())
+    }
+
+    /// Gives the reader in `place` another address.
+    pub fn change_address(&mut self, place: usize) -> io::Result<()> {
+        self.seats[place].socket = connected(self.gateway)?;
+        Ok(())
+    }
+
+    /// Sends `bytes` to the gateway from the address of the reader in `place`.
+    pub fn send_junk(&self, place: usize, bytes: &[u8]) -> io::Result<()> {
+        send(&self.seats[place].socket, bytes)
+    }
+
+    /// Lets the reader take `datagram`, or see to its timers when there is none, and does what follows.
+    fn handle_events(&mut self, now: Duration, place: usize, datagram: Option<&mut [u8]>) {
+        let Seat { reader, outstanding, .. } = &mut self.seats[place];
+        let mut passes = Vec::new();
+        let mut take = |event: Event<'_>| match event {
+            Event::Answer(answer) => {
+                if let Some(ask) = outstanding.remove(&answer.request) {
+                    passes.extend(answer.verdict.is_grant().then(|| pass(&answer, &ask)));
+                    self.fates.push(Fate::Answered(ask, answered(&answer, now, wall_seconds())));
+                }
+            }
+            Event::Unanswered { request } => {
+                self.fates.extend(outstanding.remove(&request).map(Fate::GivenUp));
+            }
+            Event::SessionUp(_) => self.sessions += 1,
+            Event::FallBackEntered(_) => self.fall_backs += 1,
+            Event::ListPage(_) | Event::Receipted { .. } | Event::Command(_) | Event::FallBackLeft => {}
+        };
+        match datagram {
+            Some(datagram) => self.dropped += u64::from(reader.handle(now, datagram, &mut take).is_err()),
+            None => reader.handle_timeout(now, &mut take),
+        }
+        for pass in passes.into_iter().filter(|_| self.reports) {
+            reader.report(now, pass);
+        }
+    }
+
+    /// Asks what waits, as far as the reader has room, and sends what it wants to send.
+    fn pump(&mut self, now: Duration, place: usize) -> io::Result<()> {
+        let seat = &mut self.seats[place];
+        while let Some(ask) = seat.queue.front() {
+            if ask.shown + GIVE_UP_AFTER <= now {
+                self.fates.extend(seat.queue.pop_front().map(Fate::GivenUp));
+                continue;
+            }
+            match seat.reader.ask(ask.show.card, ask.show.direction, ask.shown) {
+                Ok(request) => {
+                    let sent = wall_seconds();
+                    let ask = seat.queue.pop_front().map(|ask| Asked { sent, ..ask });
+                    seat.outstanding.extend(ask.map(|ask| (request, ask)));
+                }
+                Err(NotAsked::Busy) => break,
+                // The person passes, or not, by the mode; nobody waits.
+                Err(NotAsked::FallingBack(_)) => self.fates.extend(seat.queue.pop_front().map(Fate::GivenUp)),
+            }
+        }
+        let mut datagram = [0; DATAGRAM_MAX];
+        while let Some(len) = seat.reader.poll_transmit(now, &mut datagram, &mut fill) {
+            send(&seat.socket, &datagram[..len])?;
+        }
+        let queue = seat.queue.front().map_or(Duration::MAX, |ask| ask.shown + GIVE_UP_AFTER);
+        seat.wake = seat.reader.next_timeout().min(queue).max(now + GRAIN);
+        Ok(())
+    }
+}
+
+impl Seat {
+    fn open(gateway: SocketAddr, key: &ReaderKey, boot_counter: u32) -> io::Result<Self> {
+        let mut log = [0; 8];
+        fill(&mut log);
+        let memory = ReportMemory::new(LogId(u64::from_le_bytes(log)));
+        Ok(Self {
+            key: key.clone(),
+            boot_counter,
+            reader: Box::new(start(key, boot_counter, memory)?),
+            socket: connected(gateway)?,
+            queue: VecDeque::new(),
+            outstanding: HashMap::with_capacity(ASKS_OUTSTANDING),
+            wake: Duration::ZERO,
+        })
+    }
+}
+
+fn start(key: &ReaderKey, boot_counter: u32, memory: ReportMemory<REPORT_MEMORY>) -> io::Result<Reader<REPORT_MEMORY>> {
+    let mut boot = [0; 8];
+    fill(&mut boot);
+    let identity = Identity {
+        reader: key.reader(),
+        psk: key.psk()?,
+        firmware: 0,
+        boot_counter,
+        boot: BootId(u64::from_le_bytes(boot)),
+        last_command: 0,
+        fall_back: FallBack::Closed,
+    };
+    Ok(Reader::new(identity, memory))
+}
+
+fn connected(gateway: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = match gateway {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+    }?;
+    socket.connect(gateway)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Sends, or loses: a datagram that finds no room or no gateway is the network's loss, which the reader makes good.
+fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
+    match socket.send(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) if is_passing(&error) || error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A gateway that is not there tells so by ICMP, in the next call; it may be there again in a moment.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted)
+}
+
+const fn answered(answer: &Answer<'_>, at: Duration, wall: i64) -> Answered {
+    Answered { verdict: answer.verdict, generation: answer.generation, at, wall }
+}
+
+/// Nearly everybody who may pass does.
+const fn pass(answer: &Answer<'_>, ask: &Asked) -> Happening {
+    let kind = if answer.request.is_multiple_of(20) { ReportKind::TurnedBack } else { ReportKind::Passed };
+    let (direction, request) = (Some(ask.show.direction), Some(answer.request));
+    Happening { kind, direction, request, input: 0, unasked: false, card: Some(ask.show.card) }
+}
+
+fn fill(bytes: &mut [u8]) {
+    // Without the kernel's random numbers nothing here can go on; it fails only before they are ready at boot.
+    getrandom::fill(bytes).unwrap_or_else(|error| unreachable!("no random numbers: {error}"));
+}
+
+/// The wall clock, in whole seconds since 1970.
+#[must_use]
+pub fn wall_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,72 @@
+//! One run from key file to summary.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::serialization::V2Serializer;
+use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
+
+use crate::arrivals::Profile;
+use crate::fleet::{Fleet, wall_seconds};
+use crate::keys::ReaderKey;
+use crate::output;
+use crate::play::{Plan, Second, Stage, play, warm_up};
+use crate::summary::{Summary, progress};
+use crate::tally::{Judges, Tally};
+
+/// Where a run's numbers are kept besides the screen.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// The summary as JSON.
+    pub json: Option<PathBuf>,
+    /// An HDR histogram interval log: nanoseconds to the answers of each second.
+    pub hdr: Option<PathBuf>,
+}
+
+/// Plays `plan` with the readers of `keys` against `gateway`. Progress goes to standard error once a second.
+///
+/// # Errors
+/// What the sockets, the stage or the files say; [`io::ErrorKind::TimedOut`] when readers get no sessions.
+pub fn run(
+    gateway: SocketAddr,
+    keys: &[ReaderKey],
+    judges: Judges,
+    plan: Plan,
+    stage: &mut dyn Stage,
+    files: &Files,
+    stop: &AtomicBool,
+) -> io::Result<(Summary, Tally)> {
+    let reports = plan.profile != Profile::Saturate;
+    let mut fleet = Fleet::open(gateway, keys, boot_counter(), reports)?;
+    let mut tally = Tally::new(judges);
+    let clock = warm_up(&mut fleet, stop)?;
+    let mut log: Box<dyn Write> = match &files.hdr {
+        Some(path) => Box::new(BufWriter::new(File::create(path)?)),
+        None => Box::new(io::sink()),
+    };
+    let mut serializer = V2Serializer::new();
+    let mut intervals =
+        IntervalLogWriterBuilder::new().with_base_time(SystemTime::now()).begin_log_with(&mut log, &mut serializer)?;
+    let mut each_second = |second: &Second<'_>| {
+        output::note(&progress(second));
+        let (from, len) = (Duration::from_secs(second.number - 1), Duration::from_secs(1));
+        intervals.write_histogram(second.latency, from, len, None).map_err(|error| io::Error::other(error.to_string()))
+    };
+    let took = play((&mut fleet, clock), &mut tally, stage, plan, &mut each_second, stop)?;
+    log.flush()?;
+    let summary = Summary::new(plan.profile, took, &tally, &fleet);
+    if let Some(path) = &files.json {
+        summary.write_json(path)?;
+    }
+    Ok((summary, tally))
+}
+
+/// A boot counter for readers that have no flash: the seconds since 1970. It grows from run to run, and by one with each
+/// power cut, so that no reader may lose power oftener than once a second.
+fn boot_counter() -> u32 {
+    u32::try_from(wall_seconds()).unwrap_or(u32::MAX)
+}
