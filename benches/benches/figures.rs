@@ -1,0 +1,257 @@
+//! Measures what docs/performance.md claims, from the real programs where a process is meant, and prints the table.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kalitka_benches::{NOW, Pair, READER, forged_initiation, verified};
+use kalitka_core::View;
+use kalitka_loadgen::oracle::{Identity, Oracle};
+use kalitka_protocol::credential::CardRead;
+use kalitka_protocol::handshake::Psk;
+use kalitka_protocol::limits::DATAGRAM_MAX;
+use kalitka_protocol::reader::{Event, Identity as ReaderIdentity, Reader, ReportMemory};
+use kalitka_protocol::reason::{Direction, FallBack, Verdict};
+use kalitka_protocol::{BootId, LogId};
+use kalitka_tests::site::Site;
+
+/// Holders of the two schools. Readers of six shapes make six to seven entries of each holder's cards, so these give a little
+/// over 10,000 and 1,000,000 entries; `at_least` sees to it.
+const SMALL: u32 = 1_550;
+const LARGE: u32 = 160_000;
+const RUNS: usize = 7;
+const ADOPTIONS: usize = 9;
+const FORGED: u32 = 100_000;
+
+/// A reader that asks and waits for each answer.
+struct Caller {
+    socket: UdpSocket,
+    reader: Reader<16>,
+    since: Instant,
+}
+
+struct Answered {
+    took: Duration,
+    verdict: Verdict,
+    generation: u32,
+}
+
+impl Caller {
+    fn new(site: &Site, psk: &Psk) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(site.udp()).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let identity = ReaderIdentity {
+            reader: READER,
+            psk: psk.clone(),
+            firmware: 0,
+            // Tenths of a second since 2025: grows from caller to caller as a boot counter does.
+            boot_counter: u32::try_from((now.as_millis() - 1_735_689_600_000) / 100).unwrap(),
+            boot: BootId(fastrand::u64(..)),
+            last_command: 0,
+            fall_back: FallBack::Closed,
+        };
+        Self {
+            socket,
+            reader: Reader::new(identity, ReportMemory::new(LogId(fastrand::u64(..)))),
+            since: Instant::now(),
+        }
+    }
+
+    fn ask(&mut self, card: CardRead) -> Answered {
+        let shown = Instant::now();
+        let mut request = None;
+        loop {
+            let now = self.since.elapsed();
+            self.reader.handle_timeout(now, &mut |_| {});
+            request = request.or_else(|| self.reader.ask(card, Direction::Entry, now).ok());
+            let mut buffer = [0; DATAGRAM_MAX];
+            let mut entropy = |bytes: &mut [u8]| fastrand::Rng::new().fill(bytes);
+            while let Some(len) = self.reader.poll_transmit(now, &mut buffer, &mut entropy) {
+                // Refused while nobody listens: the reader resends.
+                let _ = self.socket.send(&buffer[..len]);
+            }
+            if let Some(answered) = self.receive(shown) {
+                return answered;
+            }
+        }
+    }
+
+    fn receive(&mut self, shown: Instant) -> Option<Answered> {
+        let mut buffer = [0; DATAGRAM_MAX];
+        let len = self.socket.recv(&mut buffer).ok()?;
+        let mut answered = None;
+        let mut take = |event: Event<'_>| {
+            if let Event::Answer(answer) = event {
+                let (verdict, generation) = (answer.verdict, answer.generation);
+                answered = Some(Answered { took: shown.elapsed(), verdict, generation });
+            }
+        };
+        // What it drops is the gateway's affair here; the ask is repeated.
+        let _ = self.reader.handle(self.since.elapsed(), &mut buffer[..len], &mut take);
+        answered
+    }
+}
+
+/// Waits until somebody listens where `site`'s gateway did: until a datagram is no longer refused.
+fn await_listener(site: &Site) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(site.udp()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_micros(500))).unwrap();
+    loop {
+        let sent = socket.send(&[0]);
+        let refused = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
+        let received = socket.recv(&mut [0; 1]);
+        if sent.is_ok() && !received.is_err_and(|error| refused(&error)) {
+            return;
+        }
+    }
+}
+
+fn resident_mib(site: &mut Site) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", site.gateway().id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn row(what: &str, bound: &str, mut values: Vec<f64>) {
+    values.sort_by(f64::total_cmp);
+    let (least, median, greatest) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+    println!("| {what} | {bound} | {median:.2} | {least:.2} to {greatest:.2} |");
+}
+
+fn at_least(site: &Site, entries: u64) {
+    let snapshot = verified(site, &site.path("1.snapshot"));
+    assert!(snapshot.header().entries >= entries, "the school has too few entries");
+}
+
+fn verify_and_swap(site: &Site, what: &str, bound: &str) {
+    let file = site.path("1.snapshot");
+    let values = (0..RUNS).map(|_| {
+        let bytes = kalitka_snapshot::AlignedBytes::read(&file).unwrap();
+        let publisher = kalitka_snapshot::PublisherKey::from_hex(site.publisher()).unwrap();
+        let since = Instant::now();
+        let snapshot = kalitka_snapshot::Snapshot::verify(bytes, &[publisher], site.building()).unwrap();
+        let view = View::build(Arc::new(snapshot), NOW);
+        let took = millis(since.elapsed());
+        drop(view);
+        took
+    });
+    row(what, bound, values.collect());
+}
+
+/// Longest round trip of a closed loop of asks until generation `until`, or for `window`.
+fn longest(caller: &mut Caller, card: CardRead, until: Option<u32>, window: Duration) -> (Duration, Duration) {
+    let since = Instant::now();
+    let mut longest = Duration::ZERO;
+    loop {
+        let answered = caller.ask(card);
+        longest = longest.max(answered.took);
+        let done = until.map_or(since.elapsed() >= window, |generation| answered.generation >= generation);
+        if done {
+            return (longest, since.elapsed());
+        }
+    }
+}
+
+fn stall(site: &mut Site, caller: &mut Caller, card: CardRead, what: &str) {
+    let mut values = Vec::new();
+    // The handshake is not the worker's stall.
+    caller.ask(card);
+    for generation in (2u32..).take(ADOPTIONS) {
+        let file = site.build(generation);
+        site.offer(&file);
+        let (with, window) = longest(caller, card, Some(generation), Duration::ZERO);
+        let (without, _) = longest(caller, card, None, window);
+        values.push(millis(with) - millis(without));
+        fs::remove_file(file).unwrap();
+    }
+    row(what, "< 2 ms", values);
+}
+
+fn enrolled(site: &mut Site) -> (Psk, CardRead, Oracle) {
+    site.start();
+    let key = site.ask(&["reader", "add", &READER.0.to_string()]);
+    site.offer(&site.build(1));
+    site.await_generation(1);
+    let mut psk = [0; 32];
+    let text = key["psk"].as_str().unwrap();
+    (0..32).for_each(|at| psk[at] = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).unwrap());
+    let oracle = Oracle::read(&site.path("roster")).unwrap();
+    let uid = oracle.cards().find_map(|card| match card {
+        Identity::Uid(uid) => Some(uid.to_vec()),
+        Identity::Number(..) => None,
+    });
+    (Psk::new(psk), CardRead::from_uid(&uid.unwrap()).unwrap(), oracle)
+}
+
+fn cold_start(site: &mut Site, psk: &Psk, card: CardRead, oracle: &Oracle) {
+    let values = (0..RUNS).map(|_| {
+        site.gateway().kill();
+        let since = Instant::now();
+        site.spawn();
+        await_listener(site);
+        let answered = Caller::new(site, psk).ask(card);
+        let took = millis(since.elapsed());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap();
+        assert_eq!(answered.verdict, oracle.judge(READER, &card, Direction::Entry, 0, now));
+        took
+    });
+    row("cold start to the first right answer, 10,000 (ms)", "< 100 ms", values.collect());
+}
+
+fn forged(site: &Site) {
+    let mut pair = Pair::new(Arc::new(verified(site, &site.path("1.snapshot"))));
+    let original = forged_initiation();
+    let values = (0..RUNS).map(|_| {
+        let since = Instant::now();
+        for _ in 0..FORGED {
+            let mut datagram = original;
+            std::hint::black_box(pair.handle(&mut datagram));
+        }
+        since.elapsed().as_secs_f64() * 1e9 / f64::from(FORGED)
+    });
+    row("a forged initiation (ns)", "< 1000 ns", values.collect());
+}
+
+fn heading() {
+    let said = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success());
+        output.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let (commit, date) = (said("git", &["rev-parse", "--short", "HEAD"]), said("date", &["-u", "+%F"]));
+    println!("\n`make figures`, commit {commit}, {date}\n");
+    println!("| what | must be | median | least to greatest |\n|---|---|--:|---|");
+}
+
+fn main() {
+    let mut small = Site::new(SMALL);
+    let (psk, card, oracle) = enrolled(&mut small);
+    heading();
+    at_least(&small, 10_000);
+    verify_and_swap(&small, "verify and swap, 10,000 entries (ms)", "< 10 ms");
+    cold_start(&mut small, &psk, card, &oracle);
+    row("resident memory, 10,000 entries (MiB)", "< 32 MiB", vec![resident_mib(&mut small)]);
+    let mut caller = Caller::new(&small, &psk);
+    stall(&mut small, &mut caller, card, "longest stall more than without, 10,000 (ms)");
+    forged(&small);
+    drop(small);
+    let mut large = Site::new(LARGE);
+    let (psk, card, oracle) = enrolled(&mut large);
+    drop(oracle);
+    at_least(&large, 1_000_000);
+    verify_and_swap(&large, "verify and swap, 1,000,000 entries (ms)", "< 200 ms");
+    let mut caller = Caller::new(&large, &psk);
+    caller.ask(card);
+    row("resident memory, 1,000,000 entries (MiB)", "< 160 MiB", vec![resident_mib(&mut large)]);
+    stall(&mut large, &mut caller, card, "longest stall more than without, 1,000,000 (ms)");
+}

@@ -1,0 +1,127 @@
+//! The pages are true: links lead somewhere, names that they give exist, alerts watch metrics that there are.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use kalitka_tests::source::Source;
+use kalitka_tests::tree::{files, is_test, root};
+
+/// Names that begin as our metrics do, and are crates.
+const CRATES: [&str; 4] = ["kalitka_core", "kalitka_gateway", "kalitka_protocol", "kalitka_snapshot"];
+
+/// Fails with every breach at once.
+fn none(rule: &str, breaches: &[String]) {
+    assert!(breaches.is_empty(), "{rule}:\n  {}", breaches.join("\n  "));
+}
+
+#[test]
+fn the_gateways_metrics_are_those_that_the_page_documents() {
+    let name_of = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+        words.filter(|word| word.starts_with("kalitka_") && word.len() > 8).map(str::to_owned).collect()
+    };
+    let mut emitted = BTreeSet::new();
+    for file in files(&[".rs"]).into_iter().filter(|file| file.path.starts_with("gateway/src/")) {
+        if !is_test(&file.path) {
+            let source = Source::new(&file.text);
+            let until = source.tests_from.unwrap_or(usize::MAX);
+            let strings = source.strings.iter().filter(|(line, _)| *line < until);
+            emitted.extend(strings.flat_map(|(_, string)| name_of(string)));
+        }
+    }
+    emitted.retain(|name| !CRATES.contains(&name.as_str()));
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let mut documented = name_of(&page);
+    documented.retain(|name| !CRATES.contains(&name.as_str()));
+    assert!(!emitted.is_empty());
+    assert_eq!(emitted, documented, "left: names in gateway/src; right: names in docs/metrics.md");
+    let rules = fs::read_to_string(root().join("deploy/prometheus-rules.yml")).unwrap();
+    let family = |name: String| name.strip_suffix("_bucket").map_or(name.clone(), str::to_owned);
+    let watched: BTreeSet<String> = name_of(&rules).into_iter().map(family).collect();
+    let unknown: Vec<String> = watched.difference(&documented).cloned().collect();
+    none("an alert on a metric that does not exist", &unknown);
+}
+
+#[test]
+fn every_link_on_every_page_leads_somewhere() {
+    let mut breaches = Vec::new();
+    for page in files(&[".md"]) {
+        let folder = root().join(&page.path).parent().unwrap().to_path_buf();
+        for link in page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let target = if path.is_empty() { root().join(&page.path) } else { folder.join(path) };
+            let Ok(kind) = fs::metadata(&target) else {
+                breaches.push(format!("{} → {link}", page.path));
+                continue;
+            };
+            if !anchor.is_empty() && kind.is_file() && !anchors(&fs::read_to_string(&target).unwrap()).contains(anchor)
+            {
+                breaches.push(format!("{} → {link}: no such heading", page.path));
+            }
+        }
+    }
+    none("a link to nowhere", &breaches);
+}
+
+/// The anchors of a page's headings, as the usual renderers name them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept =
+        |heading: &str| heading.to_lowercase().replace(|c: char| !(c.is_alphanumeric() || " -_".contains(c)), "");
+    headings.map(|heading| kept(heading).replace(' ', "-")).collect()
+}
+
+#[test]
+fn the_code_map_names_files_that_exist() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let quoted = page.split('`').skip(1).step_by(2);
+    let paths = quoted.filter(|word| word.contains('/') && !word.contains([' ', '<', ':']));
+    let paths = paths.filter(|word| [".rs", ".md", ".toml", "/"].iter().any(|ending| word.ends_with(ending)));
+    let breaches: Vec<String> = paths.filter(|path| !root().join(path).exists()).map(str::to_owned).collect();
+    none("ARCHITECTURE.md names a file that is not there", &breaches);
+}
+
+#[test]
+fn every_clause_that_the_source_cites_stands_in_the_spec() {
+    let spec = fs::read_to_string(root().join("protocol/SPEC.md")).unwrap();
+    let is_clause = |word: &str| word.contains('.') && word.split('.').all(|part| part.parse::<u8>().is_ok());
+    let clean = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
+    let clauses: BTreeSet<String> = spec.split_whitespace().map(clean).filter(|word| is_clause(word)).collect();
+    let mut breaches = Vec::new();
+    for file in files(&[".rs"]).into_iter().filter(|file| !file.path.starts_with("tests/")) {
+        for rest in file.text.split("SPEC ").skip(1) {
+            let cited = clean(rest.split_whitespace().next().unwrap_or_default());
+            if is_clause(&cited) && !clauses.contains(&cited) {
+                breaches.push(format!("{} cites SPEC {cited}", file.path));
+            }
+        }
+    }
+    none("a clause that SPEC.md does not have", &breaches);
+}
+
+#[test]
+fn the_alert_rules_are_whole() {
+    let rules = fs::read_to_string(root().join("deploy/prometheus-rules.yml")).unwrap();
+    let mut breaches = Vec::new();
+    for alert in rules.split("- alert: ").skip(1) {
+        let name = alert.lines().next().unwrap();
+        for part in ["expr: ", "for: ", "severity: ", "summary: ", "action: "] {
+            if alert.lines().filter(|line| line.trim_start().starts_with(part)).count() != 1 {
+                breaches.push(format!("{name} has not exactly one `{part}`"));
+            }
+        }
+        let expression = alert.lines().find_map(|line| line.trim_start().strip_prefix("expr: ")).unwrap_or_default();
+        for (open, close) in [('(', ')'), ('[', ']'), ('{', '}')] {
+            if expression.matches(open).count() != expression.matches(close).count() {
+                breaches.push(format!("{name}: {open} and {close} do not match in {expression}"));
+            }
+        }
+    }
+    breaches.extend(rules.lines().filter(|line| line.contains('\t')).map(|line| format!("a tab in {line:?}")));
+    none("an alert that Prometheus or its reader could not use", &breaches);
+    assert!(rules.starts_with('#') && rules.contains("\ngroups:\n"));
+}

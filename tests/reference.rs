@@ -1,0 +1,118 @@
+//! The core against a slow reading of the same rules that shares no code with it, on random rosters at random borders.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ed25519_dalek::SigningKey;
+use fastrand::Rng;
+use kalitka_core::{UnixSeconds, View, decide};
+use kalitka_loadgen::oracle::Oracle;
+use kalitka_protocol::ReaderId;
+use kalitka_protocol::message::Ask;
+use kalitka_protocol::reason::{Denial, Direction, Verdict};
+use kalitka_snapshot::roster::Roster;
+use kalitka_snapshot::{AlignedBytes, PublisherKey, Snapshot, build, sign};
+use kalitka_tests::random::{number_from_environment, seed};
+use kalitka_tests::school::School;
+
+const ASKS: u64 = 1_000_000;
+const ASKS_IN_SOAK: u64 = 10_000_000;
+const VIEWS_PER_SCHOOL: usize = 16;
+const ASKS_PER_MOMENT: usize = 12;
+
+type Seen = BTreeMap<(bool, &'static str), u64>;
+
+#[test]
+fn no_answer_differs_from_the_reference() {
+    let seed = seed();
+    let wanted = number_from_environment("KALITKA_ASKS", ASKS, ASKS_IN_SOAK);
+    let (asked, next) = (AtomicU64::new(0), AtomicU64::new(0));
+    let run = || {
+        let mut seen = Seen::new();
+        while asked.load(Ordering::Relaxed) < wanted {
+            let school = next.fetch_add(1, Ordering::Relaxed);
+            asked.fetch_add(ask_about_a_school(seed.wrapping_add(school), &mut seen), Ordering::Relaxed);
+        }
+        seen
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut seen = Seen::new();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        for (verdict, count) in runs.into_iter().flat_map(|run| run.join().unwrap()) {
+            *seen.entry(verdict).or_default() += count;
+        }
+    });
+    println!("{asked:?} asks, {next:?} schools, verdicts {seen:?}");
+    // Without a snapshot or a plan there is nothing to compare; every other denial must have been met, or the test is blind.
+    let met = |denial: Denial| seen.contains_key(&(false, denial.label()));
+    let missed: Vec<_> = Denial::ALL.iter().copied().filter(|denial| !met(*denial)).collect();
+    assert_eq!(missed, [Denial::NoSnapshot, Denial::PlanMissing], "verdicts that no ask has met");
+    assert!(seen.contains_key(&(true, "access_level")) && seen.contains_key(&(true, "portal_free")));
+}
+
+fn ask_about_a_school(seed: u64, seen: &mut Seen) -> u64 {
+    let mut rng = Rng::with_seed(seed);
+    let school = School::random(&mut rng);
+    let folder = tempfile::tempdir().unwrap();
+    school.write(folder.path());
+    let snapshot = Arc::new(snapshot_of(&school, folder.path(), seed));
+    let oracle = Oracle::read(folder.path()).unwrap_or_else(|error| panic!("seed {seed}: the oracle: {error}"));
+    let mut asked = 0;
+    for _ in 0..VIEWS_PER_SCHOOL {
+        let now = school.moment(&mut rng);
+        let view = View::build(Arc::clone(&snapshot), UnixSeconds(now));
+        let border = view.next_border().0;
+        // The second plan must be exact at the border, before anybody has built a new view.
+        let around = [now, border.saturating_sub(1), border, border.saturating_add(1)];
+        for now in around.into_iter().filter(|now| view.at(UnixSeconds(*now)).is_some() && school.knows(*now)) {
+            for _ in 0..ASKS_PER_MOMENT {
+                let verdict = compare(&school, &view, &oracle, now, seed, &mut rng);
+                *seen.entry((verdict.is_grant(), label(verdict))).or_default() += 1;
+                asked += 1;
+            }
+        }
+        assert!(view.at(UnixSeconds(now)).is_some(), "seed {seed}: no plan for the moment it was built at, {now}");
+    }
+    asked
+}
+
+fn snapshot_of(school: &School, folder: &std::path::Path, seed: u64) -> Snapshot {
+    let roster = Roster::read(folder).unwrap_or_else(|errors| panic!("seed {seed}: {errors}\n{}", school.building));
+    let (unsigned, _warnings) = build(&roster, 1, school.created).unwrap();
+    let secret = SigningKey::from_bytes(&[7; 32]);
+    let publisher = PublisherKey::from_hex(&hex::encode(secret.verifying_key().as_bytes())).unwrap();
+    let signed = sign(unsigned, &secret).unwrap();
+    Snapshot::verify(AlignedBytes::from(&signed[..]), &[publisher], school.number).unwrap()
+}
+
+fn compare(school: &School, view: &View, oracle: &Oracle, now: i64, seed: u64, rng: &mut Rng) -> Verdict {
+    let (reader, shapes) = &school.readers[rng.usize(..school.readers.len())];
+    let reader = if rng.u8(..50) == 0 { rng.u32(1..) } else { *reader };
+    let ask = Ask {
+        request: rng.u32(..),
+        age_ms: [0, 17, 1999, 2000, 2000, 2001, u16::MAX][if rng.u8(..10) == 0 { rng.usize(..7) } else { 0 }],
+        direction: Direction::ALL[rng.usize(..2)],
+        card: school.read(rng, shapes),
+    };
+    let decided = decide(Some(view), ReaderId(reader), &ask, UnixSeconds(now)).verdict;
+    let right = oracle.judge(ReaderId(reader), &ask.card, ask.direction, ask.age_ms, now);
+    assert!(
+        decided == right,
+        "KALITKA_SEED={seed}: decided {decided:?}, right is {right:?}\nat {now}, reader {reader}, {ask:?}, card {}\n{}\n{}\n{}",
+        hex::encode(ask.card.to_bytes()),
+        school.building,
+        school.people,
+        school.cards,
+    );
+    decided
+}
+
+const fn label(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Grant(rule) => rule.label(),
+        Verdict::Deny(reason) => reason.label(),
+    }
+}
