@@ -22,15 +22,16 @@ setup: ## Install what a Debian machine lacks to build (every target calls it)
 
 demo: setup ## An invented school's morning rush, every answer checked (DURATION=20 seconds, KEEP=1 leaves it up)
 	cargo build --locked --release $(BINARIES)
-	"$(TARGET)/release/kalitka-loadgen" demo --duration $(DURATION) $(if $(filter-out 0,$(KEEP)),--keep)
+	"$(TARGET)/release/kalitka-loadgen" demo --roster deploy/demo/roster --duration $(DURATION) $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: setup ## Everything at small size: unit tests, 1,000,000 asks against the reference, fuzz, whole system
 	cargo test --locked --workspace
 
-check: setup ## The quick part: format, lints, house rules, unit tests
+check: setup ## The quick part: format, lints, house rules, unit tests, the core's and the protocol's tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --lib --bins
+	cargo test --locked --package kalitka-core --package kalitka-protocol --tests
 	cargo test --locked --package kalitka-tests --test house --test pages
 
 soak: setup ## The long form of the same tests: 10,000,000 fuzz executions of each parser, 10,000,000 asks (an hour or more)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use fastrand::Rng;
-use kalitka_core::{Entropy, Keys, Now, Outbox, Outcome, Texts, UnixSeconds, View, Worker, World, decide};
+use kalitka_core::{Entropy, Keys, Now, Outcome, Output, Texts, UnixSeconds, View, Worker, World, decide};
 use kalitka_protocol::credential::{CardRead, Credential};
 use kalitka_protocol::datagram::{Datagram, NOISE_LEN, TAGGED_LEN, sealed_header};
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys, Welcome};
@@ -46,7 +46,7 @@ fn executions(permille: u64, percent_in_soak: u64) -> u64 {
 fn sample_messages(rng: &mut Rng, texts: &mut [u8; 1024]) -> Vec<Vec<u8>> {
     let card = CardRead::from_uid(&[4, 1, 2, rng.u8(..)]).unwrap();
     let cut = CardRead::from_wiegand(24, u64::from(rng.u16(..))).unwrap();
-    let entry = ListEntry { reference: rng.u32(..), state: 1, text: "Петя" };
+    let entry = ListEntry { reference: rng.u32(..), state: 1, text: "1А" };
     let entries = ListEntries::lay_out(&[entry; 3], texts).unwrap();
     let request = rng.u32(..);
     let report = Report {
@@ -187,7 +187,7 @@ impl Pair {
     /// Hands the worker a datagram; gives what came of it and the reply.
     fn deliver(&mut self, datagram: &[u8]) -> (Outcome, Vec<u8>) {
         let world = World { view: Some(&self.view), keys: &self.keys, texts: &self.texts, fall_back_after_ms: 1000 };
-        let mut out = Outbox::new();
+        let mut out = Output::new();
         let from = "127.0.0.1:5000".parse().unwrap();
         let outcome = self.worker.handle(&world, self.now, from, &mut datagram.to_vec(), &mut out);
         (outcome, out.datagram().to_vec())
@@ -470,11 +470,12 @@ fn read_roster(folder: &Path) {
 fn a_mutated_configuration_is_checked_or_refused_without_panic() {
     let seed = seed();
     let mut rng = Rng::with_seed(seed);
-    let example = include_bytes!("../deploy/gateway.example.toml").to_vec();
+    let example = include_str!("../deploy/gateway.example.toml");
+    let example = example.replacen("paste the line that keygen printed", &"0".repeat(64), 1).into_bytes();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.toml");
-    // A process each: few.
-    for _ in 0..number_from_environment("KALITKA_FUZZ_PROCESSES", 60, 20_000) {
+    // A process each, and so few: that the statuses are right. The parser itself is mutated in the gateway's own tests.
+    for _ in 0..number_from_environment("KALITKA_FUZZ_PROCESSES", 60, 1000) {
         let mut bytes = example.clone();
         mutate(&mut rng, &mut bytes, std::slice::from_ref(&example));
         std::fs::write(&path, &bytes).unwrap();

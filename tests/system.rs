@@ -278,17 +278,6 @@ fn the_same_roster_gives_the_same_bytes_and_a_whole_file_or_none() {
 }
 
 #[test]
-fn the_demos_committed_roster_is_what_the_generator_writes() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("roster");
-    process::run_well("kalitka-loadgen", ["roster", "--out", text(&out)]);
-    for name in ["building.toml", "people.csv", "cards.csv"] {
-        let committed = kalitka_tests::tree::root().join("deploy/demo/roster").join(name);
-        assert!(fs::read(out.join(name)).unwrap() == fs::read(committed).unwrap(), "{name} differs");
-    }
-}
-
-#[test]
 fn a_gateway_that_hears_nothing_waits_without_work() {
     let site = serving_site();
     let before = site.metric("kalitka_udp_datagrams_total", "");

@@ -10,11 +10,12 @@ use kalitka_benches::{NOW, Pair, READER, forged_initiation, verified};
 use kalitka_core::{View, decide};
 use kalitka_loadgen::oracle::{Identity, Oracle};
 use kalitka_protocol::credential::{CardRead, Credential};
-use kalitka_protocol::message::Ask;
+use kalitka_protocol::message::{Ask, Message, Ping};
 use kalitka_protocol::reason::Direction;
 use kalitka_tests::site::Site;
 
 const HOLDERS: u32 = 10_000;
+const PING: Ping = Ping { token: 1, reports_waiting: 0, falling_back: false };
 
 fn uids(roster: &Path) -> Vec<Vec<u8>> {
     let oracle = Oracle::read(roster).unwrap();
@@ -53,9 +54,14 @@ fn hot_path(criterion: &mut Criterion) {
         let pair = std::cell::RefCell::new(&mut pair);
         let next = || {
             request += 1;
-            pair.borrow_mut().sealed_ask(&ask_of(&any(), request))
+            pair.borrow_mut().sealed(&Message::Ask(ask_of(&any(), request)))
         };
         bencher.iter_batched(next, |mut ask| black_box(pair.borrow_mut().handle(&mut ask)), BatchSize::SmallInput);
+    });
+    criterion.bench_function("open and seal: ping to pong", |bencher| {
+        let pair = std::cell::RefCell::new(&mut pair);
+        let next = || pair.borrow_mut().sealed(&Message::Ping(PING));
+        bencher.iter_batched(next, |mut ping| black_box(pair.borrow_mut().handle(&mut ping)), BatchSize::SmallInput);
     });
     criterion.bench_function("forged initiation", |bencher| {
         let forged = forged_initiation();

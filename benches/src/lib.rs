@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use kalitka_core::{Entropy, Keys, Now, Outbox, Outcome, Texts, UnixSeconds, View, Worker, World};
+use kalitka_core::{Entropy, Keys, Now, Outcome, Output, Texts, UnixSeconds, View, Worker, World};
 use kalitka_protocol::datagram::Datagram;
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys};
 use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN};
-use kalitka_protocol::message::{Ask, Message};
+use kalitka_protocol::message::Message;
 use kalitka_protocol::seal::SealKey;
 use kalitka_protocol::wire::Writer;
 use kalitka_protocol::{BootId, ReaderId, SessionId, Stamp};
@@ -50,14 +50,14 @@ pub struct Pair {
     key: SealKey,
     session: SessionId,
     counter: u64,
-    out: Outbox,
+    out: Output,
 }
 
 impl Pair {
     /// Shakes hands.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        let (psk, mut out) = (Psk::new([5; 32]), Outbox::new());
+        let (psk, mut out) = (Psk::new([5; 32]), Output::new());
         let tags = TagKeys::new(&psk);
         let keys = Keys::new(1, [(READER, psk.clone())]).unwrap();
         let (view, texts) = (View::build(snapshot, NOW), Texts::default());
@@ -79,11 +79,11 @@ impl Pair {
         &self.view
     }
 
-    /// The next sealed datagram with one ask.
-    pub fn sealed_ask(&mut self, ask: &Ask) -> Vec<u8> {
+    /// The next sealed datagram, with one message.
+    pub fn sealed(&mut self, message: &Message<'_>) -> Vec<u8> {
         let mut datagram = vec![0; DATAGRAM_MAX];
         let mut writer = Writer::new(&mut datagram[SEALED_HEADER_LEN..]);
-        Message::Ask(*ask).emit(&mut writer).unwrap();
+        message.emit(&mut writer).unwrap();
         let plaintext_len = writer.len();
         let len = self.key.seal(self.session, self.counter, &mut datagram, plaintext_len).unwrap();
         self.counter += 1;

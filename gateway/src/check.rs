@@ -1,16 +1,24 @@
 //! `check`: whether the gateway could start with this configuration, without starting it or changing anything.
 
+use rustix::fs::Access;
+
 use crate::adoption::Shelf;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys::{self, KeyBook};
 use crate::stamps::{self, Keeper};
+use crate::state;
 
-/// Checks configuration, key file, stamp file and kept snapshot; gives what was found, a line each.
+/// Checks configuration, folders, key file, stamp file and kept snapshot; gives what was found, a line each.
 ///
 /// # Errors
 /// The [`Failure`] that a start would end with, or a kept snapshot that would be refused.
 pub(crate) fn check(config: &Config) -> Result<String, Failure> {
+    state::look_at("state", &config.state, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
+    state::look_at("snapshots.inbox", &config.snapshots.inbox, Access::READ_OK | Access::EXEC_OK)?;
+    if let Some(folder) = config.control.socket.parent() {
+        state::look_at("control.socket", folder, Access::WRITE_OK | Access::EXEC_OK)?;
+    }
     let publishers = config.publishers().map_err(Failure::Input)?;
     let keys = KeyBook::open(config.state.join(keys::FILE_NAME))?;
     Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;

@@ -130,7 +130,8 @@ impl Cli {
             }
             Command::Reader(ReaderCommand::List(asking)) => ask(&asking, &Request::ReaderList {}),
             Command::Snapshot(SnapshotCommand::Adopt { file, asking }) => {
-                let file = std::path::absolute(&file).map_err(|error| Failure::at(&file, "find the file", &error))?;
+                let file = std::path::absolute(&file)
+                    .map_err(|error| Failure::at(&file, "find the file", &error, "give its absolute path"))?;
                 ask(&asking, &Request::SnapshotAdopt { file })
             }
             Command::Snapshot(SnapshotCommand::Status(asking)) => ask(&asking, &Request::Status {}),
@@ -193,7 +194,9 @@ fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         // Who reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Failure::at(Path::new("standard output"), "write", &error)),
+        written => written.map_err(|error| {
+            Failure::at(Path::new("standard output"), "write", &error, "give it a place that takes what is printed")
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use crate::durable;
 use crate::failure::Failure;
-use crate::limits::CONFIG_BYTES_MAX;
+use crate::limits::{CONFIG_BYTES_MAX, PUBLISHERS_MAX};
 
 /// What a gateway is told once, at its start.
 #[derive(Clone, Debug, Deserialize)]
@@ -150,15 +151,24 @@ impl Config {
     /// [`Failure::Environment`] when it cannot be read, [`Failure::Input`] naming the key that is wrong.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = durable::read_if_there(path, CONFIG_BYTES_MAX)
-            .map_err(|error| Failure::at(path, "read the configuration", &error))?
-            .ok_or_else(|| Failure::Environment(format!("{}: there is no such file", path.display())))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Failure::Input(format!("{}: the configuration is not UTF-8", path.display())))?;
-        Self::parse(&text).map_err(|error| Failure::Input(format!("{}: {}", path.display(), error.trim_end())))
+            .map_err(|error| {
+                let remedy = "give --config a regular file that the gateway's user may read, of 64 KiB at most";
+                Failure::at(path, "read the configuration", &error, remedy)
+            })?
+            .ok_or_else(|| {
+                let path = path.display();
+                Failure::Environment(format!(
+                    "{path}: there is no such file; correct --config, or begin with a copy of deploy/gateway.example.toml"
+                ))
+            })?;
+        Self::parse(&bytes).map_err(|error| Failure::Input(format!("{}: {}", path.display(), error.trim_end())))
     }
 
-    /// The configuration in `text`; the error names the key.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// The configuration in `bytes`; the error names the key and says what to do.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            format!("the configuration is not UTF-8 from byte {} on; save it as UTF-8", error.valid_up_to() + 1)
+        })?;
         let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         config.check()?;
         Ok(config)
@@ -175,10 +185,21 @@ impl Config {
             ("control.socket", &self.control.socket),
         ] {
             if !path.is_absolute() {
-                return Err(format!("{key}: `{}` is not an absolute path", path.display()));
+                return Err(format!(
+                    "{key}: `{}` is not an absolute path; write the whole of it, from `/` on",
+                    path.display()
+                ));
             }
         }
-        in_range("snapshots.publishers (how many)", self.snapshots.publishers.len(), 1, 2)?;
+        UnixAddress::from_pathname(&self.control.socket).map_err(|error| {
+            format!("control.socket: `{}`: {error}; give a shorter path", self.control.socket.display())
+        })?;
+        if !(1..=PUBLISHERS_MAX).contains(&self.snapshots.publishers.len()) {
+            return Err(format!(
+                "snapshots.publishers: {} keys are listed; list one, or two while the publisher's key changes",
+                self.snapshots.publishers.len()
+            ));
+        }
         self.publishers()?;
         self.texts().map(|_| ())
     }
@@ -199,8 +220,9 @@ impl Config {
     pub(crate) fn publishers(&self) -> Result<Vec<PublisherKey>, String> {
         let keys = self.snapshots.publishers.iter();
         keys.map(|hex| {
-            PublisherKey::from_hex(hex)
-                .map_err(|error| format!("snapshots.publishers: `{hex}` is no public key: {error}"))
+            PublisherKey::from_hex(hex).map_err(|error| {
+                format!("snapshots.publishers: `{hex}`: {error}; paste the line that `kalitka-snapshot keygen` printed")
+            })
         })
         .collect()
     }
@@ -212,72 +234,12 @@ impl Config {
 }
 
 fn in_range<T: Copy + PartialOrd + std::fmt::Display>(key: &str, value: T, min: T, max: T) -> Result<(), String> {
-    if value < min || value > max { Err(format!("{key}: {value} is not within {min} to {max}")) } else { Ok(()) }
+    if value < min || value > max {
+        return Err(format!("{key}: {value} is out of range; give one from {min} to {max}"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = include_str!("../../deploy/gateway.example.toml");
-
-    #[test]
-    fn example_is_a_valid_configuration() {
-        let config = Config::parse(EXAMPLE).unwrap();
-        assert_eq!((config.udp.listen.port(), config.udp.workers, config.snapshots.poll_ms), (4700, 1, 250));
-    }
-
-    #[test]
-    fn wrong_values_are_refused_by_name() {
-        let cases = [
-            ("building = 17", "building = 0", "building"),
-            ("building = 17", "bilding = 17", "bilding"),
-            ("workers = 1", "workers = 0", "udp.workers"),
-            ("workers = 1", "workers = 65", "udp.workers"),
-            ("workers = 1", "threads = 1", "threads"),
-            ("poll_ms = 250", "poll_ms = 9", "snapshots.poll_ms"),
-            ("fall_back_after_ms = 1000", "fall_back_after_ms = 199", "readers.fall_back_after_ms"),
-            ("state = \"/", "state = \"", "state"),
-            ("listen = \"127.0.0.1:9470\"", "listen = \"localhost\"", "listen"),
-            ("format = \"text\"", "format = \"xml\"", "format"),
-            ("granted = ", "allowed = ", "texts.allowed"),
-            (
-                "granted = \"",
-                "granted = \"очень-очень длинный текст для табло, которое его не вместит",
-                "texts.granted",
-            ),
-        ];
-        for (right, wrong, named) in cases {
-            assert!(EXAMPLE.contains(right), "the example lacks `{right}`");
-            let error = Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap_err();
-            assert!(error.contains(named), "`{wrong}` gave: {error}");
-        }
-    }
-
-    #[test]
-    fn publishers_are_one_or_two_keys() {
-        let with = |list: &str| {
-            Config::parse(&format!("building = 1\nstate = \"/s\"\n[snapshots]\ninbox = \"/i\"\npublishers = {list}\n"))
-        };
-        let key = hex::encode(ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key().as_bytes());
-        assert!(with(&format!("[\"{key}\"]")).is_ok());
-        assert!(with(&format!("[\"{key}\", \"{key}\"]")).is_ok());
-        for wrong in ["[]".into(), format!("[\"{key}\", \"{key}\", \"{key}\"]"), "[\"12\"]".into()] {
-            assert!(with(&wrong).unwrap_err().contains("snapshots.publishers"), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn truncated_or_damaged_configuration_never_panics() {
-        for end in (0..EXAMPLE.len()).filter(|&end| EXAMPLE.is_char_boundary(end)) {
-            let _ = Config::parse(&EXAMPLE[..end]);
-        }
-        for at in 0..EXAMPLE.len() {
-            let mut bytes = EXAMPLE.as_bytes().to_vec();
-            bytes[at] ^= 1;
-            if let Ok(text) = String::from_utf8(bytes) {
-                let _ = Config::parse(&text);
-            }
-        }
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

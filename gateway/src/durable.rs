@@ -5,6 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// What to do about a file of the state folder that cannot be read.
+pub(crate) const READ_REMEDY: &str = "let it be a regular file that belongs to the gateway's user, or restore it";
+
 /// Puts `bytes` in the place of `path` (mode 0600): after a crash the file is wholly the old one or wholly the new one.
 ///
 /// One writer a path: the temporary file beside it has a fixed name, so that crashes leave at most one behind.

@@ -28,8 +28,8 @@ impl Failure {
         }
     }
 
-    /// The machine refused to do `what` with `path`.
-    pub(crate) fn at(path: &Path, what: impl Display, error: &io::Error) -> Self {
-        Self::Environment(format!("{}: cannot {what}: {error}", path.display()))
+    /// The machine refused to do `what` with `path`; `remedy` says what to do about it.
+    pub(crate) fn at(path: &Path, what: impl Display, error: &io::Error, remedy: impl Display) -> Self {
+        Self::Environment(format!("{}: cannot {what}: {error}; {remedy}", path.display()))
     }
 }

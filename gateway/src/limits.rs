@@ -6,6 +6,8 @@ use kalitka_core::limits::READERS_MAX;
 
 /// Bytes of the configuration file.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 64 * 1024;
+/// Publishers' keys that are configured at a time: the present one and the next.
+pub(crate) const PUBLISHERS_MAX: usize = 2;
 /// Bytes of the key file and of the stamp file: a line of each is under 128 bytes.
 pub(crate) const STATE_FILE_BYTES_MAX: u64 = READERS_MAX as u64 * 128 + 4096;
 /// Datagrams that a worker takes under one view of the world.

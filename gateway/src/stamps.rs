@@ -135,7 +135,7 @@ impl Keeper {
 
 fn read(path: &Path) -> Result<Stamps, Failure> {
     let bytes = durable::read_if_there(path, STATE_FILE_BYTES_MAX)
-        .map_err(|error| Failure::at(path, "read the readers' stamps", &error))?;
+        .map_err(|error| Failure::at(path, "read the readers' stamps", &error, durable::READ_REMEDY))?;
     let Some(bytes) = bytes else { return Ok(Stamps::new()) };
     parse(&bytes).map_err(|line| {
         let path = path.display();

@@ -4,11 +4,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::io::Errno;
 
 use crate::failure::Failure;
 
 const LOCK_NAME: &str = "lock";
+const OWNED: &str = "let the folder belong to the gateway's user, or configure another one";
+const MAKE_IT: &str = "make the folder for the gateway's user, or configure one where that user may make it";
 
 /// The folder, for as long as this lives. The system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -25,13 +28,13 @@ impl StateFolder {
         make_private(folder)?;
         let path = folder.join(LOCK_NAME);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let lock = lock.map_err(|error| Failure::at(&path, "open", &error))?;
+        let lock = lock.map_err(|error| Failure::at(&path, "open", &error, OWNED))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => {
+            Errno::WOULDBLOCK => {
                 let folder = folder.display();
                 Failure::Environment(format!("{folder}: another gateway uses this state folder; stop it first"))
             }
-            error => Failure::at(&path, "lock", &error.into()),
+            error => Failure::at(&path, "lock", &error.into(), "put `state` on a file system that has locks"),
         })?;
         Ok(Self { _lock: lock })
     }
@@ -43,12 +46,41 @@ impl StateFolder {
 /// [`Failure::Environment`] when that fails.
 pub(crate) fn make(folder: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Failure::at(folder, "make the folder", &error))
+    made.map_err(|error| Failure::at(folder, "make the folder", &error, MAKE_IT))
+}
+
+/// Makes `folder` as [`make`] does, but for the group to enter (0750). One that is there stays as it is.
+///
+/// # Errors
+/// [`Failure::Environment`] when that fails.
+pub(crate) fn make_for_group(folder: &Path) -> Result<(), Failure> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    make(folder)?;
+    // Apart, because the process's umask takes the group's bits away.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o750))
+        .map_err(|error| Failure::at(folder, "open the folder to its group", &error, OWNED))
+}
+
+/// Looks whether a start could use the folder configured as `key`, and changes nothing: it is there with the `needed`
+/// access for this user, or the nearest folder above it lets this user make it.
+///
+/// # Errors
+/// [`Failure::Environment`] when neither holds.
+pub(crate) fn look_at(key: &str, folder: &Path, needed: Access) -> Result<(), Failure> {
+    let nearest = folder.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok()).unwrap_or(folder);
+    let needed = if nearest == folder { needed } else { Access::WRITE_OK | Access::EXEC_OK };
+    let usable = if nearest.is_dir() { access(nearest, needed) } else { Err(Errno::NOTDIR) };
+    usable.map_err(|error| {
+        let what = format!("use {} for {key}", folder.display());
+        Failure::at(nearest, what, &error.into(), MAKE_IT)
+    })
 }
 
 fn make_private(folder: &Path) -> Result<(), Failure> {
     make(folder)?;
-    let metadata = fs::metadata(folder).map_err(|error| Failure::at(folder, "look at the folder", &error))?;
+    let metadata = fs::metadata(folder).map_err(|error| Failure::at(folder, "look at the folder", &error, OWNED))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());

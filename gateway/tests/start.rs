@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 use support::{Site, gateway, snapshot, status_and_error};
@@ -43,7 +43,9 @@ fn wrong_usage_ends_with_2() {
 #[test]
 fn missing_configuration_is_named() {
     let ended = status_and_error(&gateway(&["run", "--config", "/nonexistent/config.toml"]));
-    assert_ends(&ended, ENVIRONMENT, &["/nonexistent/config.toml"]);
+    assert_ends(&ended, ENVIRONMENT, &["/nonexistent/config.toml", "correct --config"]);
+    let ended = status_and_error(&gateway(&["run", "--config", "/"]));
+    assert_ends(&ended, ENVIRONMENT, &["/: cannot read", "regular file"]);
 }
 
 #[test]
@@ -71,6 +73,25 @@ fn key_file_readable_by_others_is_refused() {
         fs::set_permissions(&keys, fs::Permissions::from_mode(mode)).unwrap();
         assert_ends(&run(&site), ENVIRONMENT, &["readers.keys", "chmod 600"]);
     }
+}
+
+#[test]
+fn key_file_that_cannot_be_read_is_refused_and_nobody_is_told_to_open_it() {
+    let site = Site::new();
+    let keys = site.path("state/readers.keys");
+    let assert_unreadable = || {
+        for verb in ["run", "check"] {
+            let ended = status_and_error(&gateway(&[verb, "--config", &site.config()]));
+            assert_ends(&ended, ENVIRONMENT, &["readers.keys", "regular file", "restore it"]);
+            assert!(!ended.1.contains("chmod"), "{}", ended.1);
+        }
+    };
+    site.start().kill();
+    fs::create_dir(&keys).unwrap();
+    assert_unreadable();
+    fs::remove_dir(&keys).unwrap();
+    symlink("nowhere", &keys).unwrap();
+    assert_unreadable();
 }
 
 #[test]
@@ -131,10 +152,30 @@ fn folder_of_others_is_not_taken_for_state_and_not_to_be_closed() {
 fn socket_path_that_the_kernel_does_not_take_is_named() {
     let site = Site::new();
     site.reconfigure("/control\"", &format!("/{}\"", "x".repeat(120)));
-    assert_ends(&run(&site), ENVIRONMENT, &["control.socket", "xxx"]);
+    assert_ends(&run(&site), INPUT, &["control.socket", "xxx", "shorter"]);
+}
+
+#[test]
+fn missing_folder_of_the_control_socket_is_made_for_its_group() {
     let site = Site::new();
     site.reconfigure("/control\"", "/absent/control\"");
-    assert_ends(&run(&site), ENVIRONMENT, &["control.socket", "absent"]);
+    assert_eq!(gateway(&["check", "--config", &site.config()]).status.code(), Some(0));
+    assert!(!site.path("absent").exists(), "check made something");
+    let _running = site.start();
+    assert_eq!(fs::metadata(site.path("absent")).unwrap().permissions().mode() & 0o777, 0o750);
+    let asked = gateway(&["reader", "list", "--config", &site.config()]);
+    assert!(asked.status.success(), "{asked:?}");
+}
+
+#[test]
+fn folder_that_cannot_be_made_is_named_by_run_and_check() {
+    for (key, name) in [("state", "state"), ("snapshots.inbox", "inbox"), ("control.socket", "control")] {
+        let site = Site::new();
+        site.reconfigure(&format!("/{name}\""), &format!("/config.toml/a/{name}\""));
+        assert_ends(&run(&site), ENVIRONMENT, &["config.toml/a", "make the folder for the gateway's user"]);
+        let checked = status_and_error(&gateway(&["check", "--config", &site.config()]));
+        assert_ends(&checked, ENVIRONMENT, &[key, "config.toml/a", "make the folder for the gateway's user"]);
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl ReaderKey {
     pub fn psk(&self) -> io::Result<Psk> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(&self.psk, &mut bytes)
-            .map_err(|error| invalid(format!("the key of reader {}: {error}", self.reader)))?;
+            .map_err(|_| invalid(format!("the key of reader {} is not 64 hex digits", self.reader)))?;
         Ok(Psk::new(bytes))
     }
 }
@@ -42,12 +42,12 @@ impl ReaderKey {
 ///
 /// # Errors
 /// What the file system says, or [`io::ErrorKind::InvalidData`] when others may read the file, it is too long, is not a
-/// list of keys, or names no reader, too many, or one twice.
+/// list of keys, or names no reader, too many, one twice, or one with a key that is none.
 pub fn read(path: &Path) -> io::Result<Vec<ReaderKey>> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(invalid("others than its owner may use the key file: chmod 600".into()));
+        return Err(invalid("others than its owner may use it: chmod 600".into()));
     }
     let mut text = String::new();
     file.take(KEYS_BYTES_MAX).read_to_string(&mut text)?;
@@ -58,6 +58,7 @@ pub fn read(path: &Path) -> io::Result<Vec<ReaderKey>> {
     if numbers.len() != keys.len() || !(1..=READERS_MAX).contains(&keys.len()) {
         return Err(invalid(format!("a key file names 1 to {READERS_MAX} readers, each once")));
     }
+    keys.iter().try_for_each(|key| key.psk().map(drop))?;
     Ok(keys)
 }
 

@@ -1,12 +1,9 @@
 //! `kalitka-loadgen`: plays readers against a gateway, invents schools, and does the demo.
-//!
-//! Exit status: 0 all right; 1 wrong or missing answers; 2 usage; 3 bad input (roster, key file); 4 environment (no gateway,
-//! file missing, no permission); 130 stopped by ctrl-C.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +14,7 @@ use kalitka_loadgen::arrivals::Profile;
 use kalitka_loadgen::demo::{self, demo};
 use kalitka_loadgen::keys;
 use kalitka_loadgen::limits::{DURATION_MAX, HOLDERS_MAX, HOLDERS_MIN, RATE_MAX, WINDOW_MAX};
-use kalitka_loadgen::oracle::Oracle;
+use kalitka_loadgen::oracle::{Oracle, ReadError};
 use kalitka_loadgen::output::{note, say};
 use kalitka_loadgen::play::Plan;
 use kalitka_loadgen::roster::{self, DEMO_HOLDERS, DEMO_SEED};
@@ -26,9 +23,22 @@ use kalitka_loadgen::stages::{Mishap, Mishaps};
 use kalitka_loadgen::tally::Judges;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+const EXAMPLE: &str = "\
+Example:
+  kalitka-loadgen run --gateway 127.0.0.1:4700 --keys readers.json --roster my-school --profile steady --rate 200";
+/// What to do about a key file that cannot be used.
+const KEYS_REMEDY: &str = "a key file, mode 600, lists what `kalitka-gateway reader add N --json` prints: \
+    [{\"reader\":101,\"psk\":\"<64 hex digits>\"}, …]";
+
 /// Plays readers against a Kalitka gateway and checks every answer.
+///
+/// `run` needs a gateway that is up, the readers' keys and the roster behind the gateway's snapshot; docs/loadgen.md says
+/// where they come from. `demo` makes all that by itself.
+///
+/// Exit status: 0 all right; 1 wrong or missing answers; 2 the command line is wrong; 3 the input is wrong (roster, key
+/// file); 4 the system refuses (no gateway, file missing or in the way, permission, disk); 130 stopped by ctrl-C.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "kalitka-loadgen", version, max_term_width = 120, after_help = EXAMPLE)]
 struct Line {
     #[command(subcommand)]
     verb: Verb,
@@ -120,6 +130,9 @@ struct RosterArgs {
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace a roster that is there
+    #[arg(long)]
+    force: bool,
 }
 
 /// Why nothing came of it, by whose fault it is.
@@ -150,7 +163,7 @@ fn main() -> ExitCode {
             let duration = Duration::from_secs(duration.into());
             demo(&demo::Options { duration, keep, roster, binaries }, &stop).map_err(Failure::from)
         }
-        Verb::Roster(args) => roster::write(&args.out, args.holders, args.seed).map(|()| true).map_err(Failure::from),
+        Verb::Roster(args) => invent(&args).map(|()| true).map_err(Failure::from),
     };
     if stop.load(Ordering::Relaxed) {
         note("kalitka-loadgen: stopped");
@@ -170,7 +183,7 @@ fn complain(what: &str, status: u8) -> ExitCode {
 }
 
 fn play(args: &RunArgs, stop: &AtomicBool) -> Result<bool, Failure> {
-    let keys = keys::read(&args.keys).map_err(|error| of_file(&args.keys, &error))?;
+    let keys = keys::read(&args.keys).map_err(|error| of_keys(&args.keys, &error))?;
     let mut judges = Judges::from(0, oracle(&args.roster)?);
     if let (Some(next), Some(generation)) = (&args.roster_next, args.generation) {
         judges = judges.then(generation, oracle(next)?);
@@ -195,12 +208,28 @@ fn play(args: &RunArgs, stop: &AtomicBool) -> Result<bool, Failure> {
     Ok(summary.wrong == 0 && summary.unanswered == 0)
 }
 
-fn oracle(dir: &std::path::Path) -> Result<Oracle, Failure> {
-    Oracle::read(dir).map_err(|error| Failure::Input(format!("{}: {error}", dir.display())))
+fn invent(args: &RosterArgs) -> io::Result<()> {
+    let RosterArgs { holders, seed, out, force } = args;
+    if !force {
+        roster::refuse_to_replace(out)?;
+    }
+    roster::write(out, *holders, *seed)?;
+    say(&format!(
+        "a school of {holders} holders is written to {}: building.toml, people.csv, cards.csv",
+        out.display()
+    ));
+    Ok(())
 }
 
-fn of_file(path: &std::path::Path, error: &io::Error) -> Failure {
-    let what = format!("{}: {error}", path.display());
+fn oracle(dir: &Path) -> Result<Oracle, Failure> {
+    Oracle::read(dir).map_err(|error| match error {
+        ReadError::File { ref source, .. } => Failure::Environment(io::Error::new(source.kind(), error.to_string())),
+        _ => Failure::Input(format!("{}: {error}; `kalitka-snapshot build` names every error", dir.display())),
+    })
+}
+
+fn of_keys(path: &Path, error: &io::Error) -> Failure {
+    let what = format!("{}: {error}; {KEYS_REMEDY}", path.display());
     match error.kind() {
         io::ErrorKind::InvalidData => Failure::Input(what),
         kind => Failure::Environment(io::Error::new(kind, what)),

@@ -18,6 +18,9 @@ pub const DEMO_HOLDERS: u32 = 1_200;
 /// Seed of the committed demo roster.
 pub const DEMO_SEED: u64 = 17;
 
+/// Files of a roster.
+pub(crate) const FILES: [&str; 3] = ["building.toml", "people.csv", "cards.csv"];
+
 const BUILDING: &str = include_str!("roster/building.toml");
 const GRADES: u32 = 11;
 const LETTERS: [char; 2] = ['a', 'b'];
@@ -36,8 +39,20 @@ enum Kind {
 const KINDS: [(Kind, u32); 5] =
     [(Kind::Pupil, 700), (Kind::Staff, 100), (Kind::Guardian, 150), (Kind::Visitor, 20), (Kind::Guest, 30)];
 
+/// Makes sure that [`write`] would replace nothing in `dir`.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] when `dir` has a file of a roster.
+pub fn refuse_to_replace(dir: &Path) -> io::Result<()> {
+    let Some(there) = FILES.iter().map(|file| dir.join(file)).find(|path| path.symlink_metadata().is_ok()) else {
+        return Ok(());
+    };
+    let what = format!("{} is there already; name another folder, or replace it with --force", there.display());
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
+}
+
 /// Writes `building.toml`, `people.csv` and `cards.csv` of an invented school of `holders` holders into `dir`, which is
-/// made if it is missing.
+/// made if it is missing. Files of these names are replaced.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`] when `holders` is out of its range, else what the file system says.
@@ -48,11 +63,11 @@ pub fn write(dir: &Path, holders: u32, seed: u64) -> io::Result<()> {
     }
     let mut rng = Rng::with_seed(seed);
     std::fs::create_dir_all(dir)?;
-    std::fs::write(dir.join("building.toml"), BUILDING)?;
-    let mut people = BufWriter::new(File::create(dir.join("people.csv"))?);
+    std::fs::write(dir.join(FILES[0]), BUILDING)?;
+    let mut people = BufWriter::new(File::create(dir.join(FILES[1]))?);
     let kinds = write_people(&mut people, holders, &mut rng)?;
     people.flush()?;
-    let mut rows = BufWriter::new(File::create(dir.join("cards.csv"))?);
+    let mut rows = BufWriter::new(File::create(dir.join(FILES[2]))?);
     cards::write(&mut rows, &kinds, &mut rng)?;
     rows.flush()
 }

@@ -40,14 +40,14 @@ impl<'a> Datagram<'a> {
         let mut cursor = Cursor::new(bytes);
         let kind = cursor.u8("datagram type")?;
         if cursor.u8("version")? != VERSION {
-            return Err(Malformed::Value("version"));
+            return Err(Malformed::Version);
         }
         cursor.reserved(2, "reserved")?;
         match kind {
             INITIATION => Handshake::parse(bytes).map(Self::Initiation),
             RESPONSE => Handshake::parse(bytes).map(Self::Response),
             SEALED => Sealed::parse(bytes).map(Self::Sealed),
-            _ => Err(Malformed::Value("datagram type")),
+            _ => Err(Malformed::UnknownType),
         }
     }
 }

@@ -9,6 +9,10 @@ pub enum Malformed {
     Value(&'static str),
     /// Bytes are left over after the named structure.
     Trailing(&'static str),
+    /// The datagram is of another version.
+    Version,
+    /// The datagram is of no known type.
+    UnknownType,
 }
 
 impl core::fmt::Display for Malformed {
@@ -17,6 +21,8 @@ impl core::fmt::Display for Malformed {
             Self::Truncated(field) => write!(f, "the bytes end inside {field}"),
             Self::Value(field) => write!(f, "{field} holds a value that is not allowed"),
             Self::Trailing(what) => write!(f, "bytes are left over after {what}"),
+            Self::Version => f.write_str("the datagram is of another version"),
+            Self::UnknownType => f.write_str("the datagram is of no known type"),
         }
     }
 }

@@ -63,12 +63,17 @@ fn lengths_types_versions_and_reserved_bytes_are_checked() {
     assert!(Datagram::parse(&mut good(DATAGRAM_MAX)).is_ok());
     assert_eq!(Datagram::parse(&mut good(DATAGRAM_MAX + 1)).unwrap_err(), Malformed::Trailing("datagram"));
     assert_eq!(Datagram::parse(&mut good(31)).unwrap_err(), Malformed::Truncated("seal"));
-    for (place, value, field) in
-        [(0, 0, "datagram type"), (0, 4, "datagram type"), (1, 2, "version"), (2, 1, "reserved"), (3, 1, "reserved")]
-    {
+    let reserved = Malformed::Value("reserved");
+    for (place, value, error) in [
+        (0, 0, Malformed::UnknownType),
+        (0, 4, Malformed::UnknownType),
+        (1, 2, Malformed::Version),
+        (2, 1, reserved),
+        (3, 1, reserved),
+    ] {
         let mut datagram = good(96);
         datagram[place] = value;
-        assert_eq!(Datagram::parse(&mut datagram).unwrap_err(), Malformed::Value(field));
+        assert_eq!(Datagram::parse(&mut datagram).unwrap_err(), error);
     }
     for len in [95, 97] {
         let mut datagram = good(len);

@@ -59,6 +59,7 @@ fn judge(
     now: UnixSeconds,
     found: &mut Decision,
 ) -> Result<Grant, Denial> {
+    // Here, before any doubt can deny, stands fire: it opens every exit.
     if u128::from(ask.age_ms) > ASK_AGE_MAX.as_millis() {
         return Err(Denial::Stale);
     }
@@ -72,7 +73,7 @@ fn judge(
         ReadError::Malformed => Denial::MalformedCard,
         ReadError::ShapeNotDeclared => Denial::ShapeNotDeclared,
     })?;
-    // Here, before the portal's mode, stands fire; after it lockdown and the threat level.
+    // Here, before the portal's mode, stand lockdown and the threat level.
     if open_to_all(plan.mode(portal), reader.directions, ask.direction)? {
         return Ok(Grant::PortalFree);
     }

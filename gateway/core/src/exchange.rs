@@ -8,7 +8,7 @@ use kalitka_protocol::{BootId, ReaderId};
 use crate::asks::Answers;
 use crate::decide::decide;
 use crate::limits::ANSWER_LEN_MAX;
-use crate::outbox::{Decided, DropReason, Effect, Effects};
+use crate::output::{Decided, DropReason, Effect, Effects};
 use crate::texts::Line;
 use crate::time::UnixSeconds;
 use crate::worker::World;

@@ -11,7 +11,7 @@ use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::outbox::DropReason;
+use crate::output::DropReason;
 use crate::session;
 
 /// A handshake whose initiation has been read.

@@ -15,7 +15,7 @@ mod exchange;
 mod handshake;
 pub mod keys;
 pub mod limits;
-pub mod outbox;
+pub mod output;
 pub mod plan;
 mod reader;
 mod session;
@@ -26,7 +26,7 @@ pub mod worker;
 
 pub use decide::{Decision, decide};
 pub use keys::Keys;
-pub use outbox::{Decided, DropReason, Effect, Outbox, Outcome};
+pub use output::{Decided, DropReason, Effect, Outcome, Output};
 pub use texts::{Line, Texts};
 pub use time::{Now, UnixSeconds};
 pub use view::View;

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::asks::Answers;
 use crate::limits::SESSION_KEPT_MAX;
-use crate::outbox::DropReason;
+use crate::output::DropReason;
 use crate::session::Session;
 
 /// One reader. Its three sessions are: *pending*, agreed on but unused; *current*, used by the reader and to answer it;

@@ -11,7 +11,7 @@ use kalitka_protocol::{BootId, SessionId};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::limits::{PLACE_BITS, WORKER_BITS};
-use crate::outbox::DropReason;
+use crate::output::DropReason;
 
 /// Where a session's number says that the session is: `worker ‖ index ‖ random`, from the lowest bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

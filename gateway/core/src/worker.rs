@@ -16,7 +16,7 @@ use crate::exchange::Exchange;
 use crate::handshake::{self, Ephemeral, Responder};
 use crate::keys::{Keys, ReaderKeys};
 use crate::limits::{READERS_MAX, SWEEP_INTERVAL, WORKERS_MAX};
-use crate::outbox::{DropReason, Effect, Outbox, Outcome};
+use crate::output::{DropReason, Effect, Outcome, Output};
 use crate::reader::{Reader, Which};
 use crate::session::{Place, Session};
 use crate::texts::Texts;
@@ -112,7 +112,7 @@ impl Worker {
         now: Now,
         from: SocketAddr,
         datagram: &mut [u8],
-        out: &mut Outbox,
+        out: &mut Output,
     ) -> Outcome {
         out.clear();
         self.follow(world.keys);
@@ -142,7 +142,7 @@ impl Worker {
         &mut self,
         Arrival { world, now, from }: Arrival<'_>,
         sealed: Sealed<'_>,
-        out: &mut Outbox,
+        out: &mut Output,
     ) -> Result<Outcome, DropReason> {
         let Place { worker, index } = Place::of(sealed.session);
         if worker != self.index && worker < self.workers {
@@ -165,7 +165,7 @@ impl Worker {
         if session.peer != from {
             return Err(DropReason::AddressLeft);
         }
-        let Outbox { datagram, effects, .. } = &mut *out;
+        let Output { datagram, effects, .. } = &mut *out;
         let mut replies = Writer::new(&mut datagram[SEALED_HEADER_LEN..DATAGRAM_MAX - TAG_LEN]);
         Exchange { world, now: now.seconds(), reader: reader.id, boot, answers, effects }
             .take(plaintext, &mut replies)?;
@@ -180,7 +180,7 @@ impl Worker {
         &mut self,
         arrival: Arrival<'_>,
         initiation: &Handshake<'_>,
-        out: &mut Outbox,
+        out: &mut Output,
     ) -> Result<Outcome, DropReason> {
         let keys = arrival.world.keys.get(initiation.reader).ok_or(DropReason::HandshakeUnknownReader)?;
         if !keys.tags.verify_initiation(initiation) {
@@ -294,8 +294,8 @@ fn respond(
 /// The reason by which a datagram that is not laid out as one is counted.
 fn unparsed(malformed: Malformed) -> DropReason {
     match malformed {
-        Malformed::Value("version") => DropReason::Version,
-        Malformed::Value("datagram type") => DropReason::UnknownType,
+        Malformed::Version => DropReason::Version,
+        Malformed::UnknownType => DropReason::UnknownType,
         Malformed::Truncated(_) | Malformed::Value(_) | Malformed::Trailing(_) => DropReason::Malformed,
     }
 }

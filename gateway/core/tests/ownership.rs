@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::rig::{Link, TestReader, entropy, keys, psk, view};
 use common::{GENERATION, SUNDAY_NOON, ask};
-use kalitka_core::{Effect, Keys, Now, Outbox, Outcome, ReaderStatus, Texts, View, Worker, World};
+use kalitka_core::{Effect, Keys, Now, Outcome, Output, ReaderStatus, Texts, View, Worker, World};
 use kalitka_protocol::handshake::Initiator;
 use kalitka_protocol::message::{Message, Ping, Report, ReportKind};
 use kalitka_protocol::reason::Direction;
@@ -72,7 +72,7 @@ struct Model {
     adopted: usize,
     texts: Texts,
     now: Now,
-    out: [Outbox; 2],
+    out: [Output; 2],
     replies: usize,
 }
 
@@ -90,7 +90,7 @@ impl Model {
             adopted: 0,
             texts: Texts::default(),
             now: Now { monotonic: Duration::from_secs(1), wall_ms: SUNDAY_NOON.0 * 1000 },
-            out: [Outbox::new(), Outbox::new()],
+            out: [Output::new(), Output::new()],
             replies: 0,
         }
     }

@@ -112,13 +112,14 @@ fn initiation_under_another_key_is_forged() {
 }
 
 #[test]
-fn noise_that_does_not_open_under_a_true_tag_is_dropped() {
+fn noise_that_does_not_open_under_a_true_tag_is_dropped_and_its_stamp_used_up() {
     let (mut rig, mut reader) = (Rig::new(), TestReader::new(101));
     let (_, initiation) = reader.initiate();
     let mut initiation: [u8; HANDSHAKE_LEN] = initiation.try_into().unwrap();
     initiation[50] ^= 1;
     reader.tags.tag_initiation(&mut initiation);
     assert_eq!(rig.take(reader.address, &initiation), dropped(DropReason::HandshakeForged));
+    assert_eq!(rig.take(reader.address, &initiation), dropped(DropReason::HandshakeStampRepeated));
 }
 
 #[test]

@@ -19,11 +19,7 @@ impl AlignedBytes {
     /// What the system says, [`io::ErrorKind::FileTooLarge`] beyond [`SNAPSHOT_BYTES_MAX`], and
     /// [`io::ErrorKind::InvalidInput`] for what is no regular file.
     pub fn read(path: &Path) -> io::Result<Self> {
-        if !fs::metadata(path)?.is_file() {
-            // Opening a pipe would wait for whoever writes into it.
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
-        }
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         let len = file.metadata()?.len();
         if len > SNAPSHOT_BYTES_MAX {
             return Err(too_large(len));
@@ -35,6 +31,18 @@ impl AlignedBytes {
         }
         Ok(Self(bytes))
     }
+}
+
+/// Opens the file at `path` to read it.
+///
+/// # Errors
+/// What the system says, and [`io::ErrorKind::InvalidInput`] for what is no regular file.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        // Opening a pipe would wait for whoever writes into it.
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
+    }
+    File::open(path)
 }
 
 fn too_large(len: u64) -> io::Error {

@@ -79,7 +79,10 @@ pub(crate) struct RefusedFile {
 enum Refusal {
     #[error(transparent)]
     Snapshot(Refused),
-    #[error("it cannot be read: {0}; check that it exists and that the gateway may read it")]
+    #[error(
+        "it cannot be read: {0}; check that it exists and that the gateway may read it (of \
+             /home and /tmp its unit sees nothing: copy the file into the inbox)"
+    )]
     Unreadable(io::Error),
     #[error("its generation {found} is not above {floor}, the highest adopted; publish a newer one")]
     Generation { found: u32, floor: u32 },
@@ -277,10 +280,11 @@ impl Adopter {
 
     fn refuse(&self, file: &Path, refusal: &Refusal) -> String {
         let (reason, error) = (refusal.label(), refusal.to_string());
-        metrics::counter!(names::SNAPSHOT_REFUSED, "reason" => reason).increment(1);
         let file = file.display().to_string().escape_debug().to_string();
+        // Shown before it is told: who hears of it may ask at once.
+        self.show(Some(RefusedFile { file: file.clone(), reason: reason.into(), error: error.clone() }));
+        metrics::counter!(names::SNAPSHOT_REFUSED, "reason" => reason).increment(1);
         tracing::warn!(file, reason, error, "snapshot refused; the one in force stays");
-        self.show(Some(RefusedFile { file, reason: reason.into(), error: error.clone() }));
         error
     }
 

@@ -34,8 +34,9 @@ impl Shelf {
     /// [`Failure`] when the floor cannot be read: without it an older snapshot could come back into force.
     pub(crate) fn open(state: &Path) -> Result<Self, Failure> {
         let floor_file = state.join(FLOOR_NAME);
-        let text = durable::read_if_there(&floor_file, FLOOR_BYTES_MAX)
-            .map_err(|error| Failure::at(&floor_file, "read the highest generation adopted", &error))?;
+        let text = durable::read_if_there(&floor_file, FLOOR_BYTES_MAX).map_err(|error| {
+            Failure::at(&floor_file, "read the highest generation adopted", &error, durable::READ_REMEDY)
+        })?;
         let floor = text.map_or(Some(0), |text| parse_floor(&text)).ok_or_else(|| {
             let path = floor_file.display();
             Failure::Input(format!("{path}: no generation and nothing else; write the highest one adopted into it"))
@@ -97,7 +98,7 @@ pub(crate) enum Unusable {
     #[error(transparent)]
     Refused(Refused),
     /// The file system does not give it.
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read: {0}; let it be a regular file that the gateway's user may read, or remove it")]
     Unreadable(io::Error),
     /// Somebody has put an older one in its place.
     #[error("its generation {found} is below {floor}, the highest adopted; publish a newer one")]

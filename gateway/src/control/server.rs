@@ -22,6 +22,9 @@ use crate::limits::{
     CONTROL_ACCEPT_AGAIN, CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_MAX, CONTROL_LINE_MAX, CONTROL_PATIENCE,
 };
 use crate::metrics::names;
+use crate::state;
+
+const REMEDY: &str = "let its folder belong to the gateway's user, or configure another path";
 
 /// The bound socket; its file goes when this is dropped.
 pub(crate) struct Listener {
@@ -30,14 +33,15 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds `path`, mode 0660. The file of a process that is gone is replaced.
+    /// Binds `path`, mode 0660, in a folder that is made (0750) if it is missing. The file of a process that is gone is replaced.
     ///
     /// # Errors
     /// [`Failure::Environment`] when a living process answers there, something else than a socket is there, or the folder
     /// does not allow it.
     pub(crate) fn bind(path: &Path) -> Result<Self, Failure> {
+        path.parent().map_or(Ok(()), state::make_for_group)?;
         remove_stale(path)?;
-        let failed = |error: io::Error| Failure::at(path, "listen for control (control.socket)", &error);
+        let failed = |error: io::Error| Failure::at(path, "listen for control (control.socket)", &error, REMEDY);
         let socket = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
         let listener = Self { path: path.into(), socket };
         // The process's umask keeps everybody else out until here.
@@ -85,7 +89,7 @@ impl Drop for Listener {
 fn remove_stale(path: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::at(path, "look at the control socket", &error)),
+        Err(error) => return Err(Failure::at(path, "look at the control socket", &error, REMEDY)),
         Ok(metadata) if metadata.file_type().is_socket() => {}
         Ok(_) => {
             return Err(Failure::Environment(format!(
@@ -96,13 +100,13 @@ fn remove_stale(path: &Path) -> Result<(), Failure> {
     }
     match BlockingStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|error| Failure::at(path, "remove the stale control socket", &error))
+            fs::remove_file(path).map_err(|error| Failure::at(path, "remove the stale control socket", &error, REMEDY))
         }
         Ok(_) => Err(Failure::Environment(format!(
             "{}: another gateway answers on this control socket; stop it, or configure another path",
             path.display()
         ))),
-        Err(error) => Err(Failure::at(path, "tell whether a gateway answers on the control socket", &error)),
+        Err(error) => Err(Failure::at(path, "tell whether a gateway answers on the control socket", &error, REMEDY)),
     }
 }
 
@@ -193,9 +197,13 @@ impl Desk {
         let (reply, replied) = oneshot::channel();
         self.orders.try_send(Order { file: file.clone(), reply }).map_err(|error| match error {
             TrySendError::Full(_) => Failure::Environment("too many adoptions are waiting; try again".into()),
-            TrySendError::Disconnected(_) => Failure::Environment("the gateway is stopping".into()),
+            TrySendError::Disconnected(_) => {
+                Failure::Environment("the gateway is stopping; try again when it runs".into())
+            }
         })?;
-        let adopted = replied.await.map_err(|_| Failure::Environment("the gateway is stopping".into()))?;
+        let adopted = replied
+            .await
+            .map_err(|_| Failure::Environment("the gateway is stopping; try again when it runs".into()))?;
         let refused = |error| Failure::Input(format!("{}: refused: {error}", file.display()));
         adopted.map(Reply::Adopted).map_err(refused)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -23,9 +24,8 @@ const TITLE: &str = "kalitka reader keys 1";
 /// [`Failure::Environment`] when it cannot be read or others than its owner may read it, [`Failure::Input`] naming the
 /// line that is wrong. No error repeats what a line says: it may be a key.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<ReaderId, Psk>, Failure> {
-    refuse_if_open_to_others(path)?;
-    let bytes = durable::read_if_there(path, STATE_FILE_BYTES_MAX)
-        .map_err(|error| Failure::at(path, "read the reader keys", &error))?;
+    refuse_what_is_no_private_file(path)?;
+    let bytes = durable::read_if_there(path, STATE_FILE_BYTES_MAX).map_err(|error| unreadable(path, &error))?;
     let Some(bytes) = bytes.map(Zeroizing::new) else { return Ok(BTreeMap::new()) };
     parse(&bytes).map_err(|error| Failure::Input(format!("{}: {error}; restore the file", path.display())))
 }
@@ -36,15 +36,27 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<ReaderId, Psk>, Failure> {
 /// [`Failure::Environment`] when that fails; the old file is then untouched.
 pub(super) fn write(path: &Path, keys: &BTreeMap<ReaderId, Psk>) -> Result<(), Failure> {
     let text = Zeroizing::new(emit(keys));
-    durable::replace(path, text.as_bytes()).map_err(|error| Failure::at(path, "write the reader keys", &error))
+    durable::replace(path, text.as_bytes()).map_err(|error| {
+        let remedy = "make room on the disk, and let the state folder belong to the gateway's user";
+        Failure::at(path, "write the reader keys", &error, remedy)
+    })
 }
 
-fn refuse_if_open_to_others(path: &Path) -> Result<(), Failure> {
-    let mode = match fs::metadata(path) {
-        Ok(metadata) => metadata.permissions().mode() & 0o777,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::at(path, "read the reader keys", &error)),
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::at(path, "read the reader keys", error, durable::READ_REMEDY)
+}
+
+fn refuse_what_is_no_private_file(path: &Path) -> Result<(), Failure> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(path, &error)),
     };
+    // The gateway makes no links: one that leads nowhere would mean no keys, and be replaced by a file.
+    if !metadata.is_file() {
+        return Err(unreadable(path, &io::Error::other("it is no regular file")));
+    }
+    let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
     }

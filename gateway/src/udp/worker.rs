@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use kalitka_core::{Effect, Keys, Now, Outbox, Outcome, Texts, View, World};
+use kalitka_core::{Effect, Keys, Now, Outcome, Output, Texts, View, World};
 use kalitka_protocol::limits::DATAGRAM_MAX;
 use kalitka_protocol::{ReaderId, Stamp};
 
@@ -74,7 +74,7 @@ impl Pool {
                 doors: doors.clone(),
                 taken: taken.clone(),
                 buffer: Box::new([0; BUFFER_LEN]),
-                out: Outbox::new(),
+                out: Output::new(),
             };
             pool.threads.push(thread::spawn(&format!("udp-{index}"), ended, || worker.run())?);
         }
@@ -122,7 +122,7 @@ struct Worker {
     doors: Vec<Door>,
     taken: SyncSender<Taken>,
     buffer: Box<[u8; BUFFER_LEN]>,
-    out: Outbox,
+    out: Output,
 }
 
 impl Worker {
@@ -273,7 +273,7 @@ mod tests {
             doors: Vec::new(),
             taken: sync_channel(1).0,
             buffer: Box::new([0; BUFFER_LEN]),
-            out: Outbox::new(),
+            out: Output::new(),
         }
     }
 

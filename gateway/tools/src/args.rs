@@ -67,7 +67,7 @@ pub(crate) struct Build {
     /// Where the snapshot goes; replaced as a whole or not at all
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Its place in the building's sequence; gateways refuse one below the highest they had
+    /// Its place in the building's sequence; gateways refuse one that is not above the highest they had
     /// [default: seconds since 1970]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) generation: Option<u32>,

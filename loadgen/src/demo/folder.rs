@@ -13,9 +13,7 @@ use super::gateway::{Site, finish};
 use crate::deck::Show;
 use crate::fleet::wall_seconds;
 use crate::oracle::Oracle;
-
-/// Files of a roster.
-const ROSTER: [&str; 3] = ["building.toml", "people.csv", "cards.csv"];
+use crate::roster::FILES;
 
 /// Makes a folder of its own, which nobody else can read, and gives its path.
 pub(super) fn make() -> io::Result<PathBuf> {
@@ -28,14 +26,14 @@ pub(super) fn make() -> io::Result<PathBuf> {
 /// Copies the roster in `from` to `to`, in the time zone `zone`.
 pub(super) fn copy_roster(from: &Path, to: &Path, zone: &str) -> io::Result<()> {
     fs::create_dir_all(to)?;
-    for file in ROSTER {
+    for file in FILES {
         fs::copy(from.join(file), to.join(file))?;
     }
-    let building = fs::read_to_string(to.join(ROSTER[0]))?;
+    let building = fs::read_to_string(to.join(FILES[0]))?;
     let with_zone = |line: &str| {
         if line.starts_with("time_zone =") { format!("time_zone = \"{zone}\"\n") } else { format!("{line}\n") }
     };
-    fs::write(to.join(ROSTER[0]), building.lines().map(with_zone).collect::<String>())
+    fs::write(to.join(FILES[0]), building.lines().map(with_zone).collect::<String>())
 }
 
 /// A card that passes now: its place among the cards, the reader's place in `readers`, and how it is shown there.
@@ -53,11 +51,11 @@ pub(super) fn passing_card(oracle: &Oracle, readers: &[ReaderId]) -> Option<(usi
 /// Copies the roster in `from` to `to` with the card in place `card` blocked.
 pub(super) fn block_card(from: &Path, to: &Path, card: usize) -> io::Result<()> {
     fs::create_dir_all(to)?;
-    for file in &ROSTER[..2] {
+    for file in &FILES[..2] {
         fs::copy(from.join(file), to.join(file))?;
     }
-    let mut reader = csv::Reader::from_path(from.join(ROSTER[2]))?;
-    let mut writer = csv::Writer::from_path(to.join(ROSTER[2]))?;
+    let mut reader = csv::Reader::from_path(from.join(FILES[2]))?;
+    let mut writer = csv::Writer::from_path(to.join(FILES[2]))?;
     let headers = reader.headers()?.clone();
     writer.write_record(&headers)?;
     for (place, row) in reader.records().enumerate() {

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use super::*;
 use crate::oracle::{Identity, Oracle};
 
-const FILES: [&str; 3] = ["building.toml", "people.csv", "cards.csv"];
-
 fn written(holders: u32, seed: u64) -> [String; 3] {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), holders, seed).unwrap();
@@ -18,7 +16,7 @@ fn committed_roster_is_what_the_defaults_write() {
     let committed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/demo/roster");
     for (file, text) in FILES.iter().zip(written(DEMO_HOLDERS, DEMO_SEED)) {
         let same = fs::read_to_string(committed.join(file)).unwrap() == text;
-        assert!(same, "{file} differs: write it anew with `kalitka-loadgen roster --out deploy/demo/roster`");
+        assert!(same, "{file} differs: write it anew with `kalitka-loadgen roster --force --out deploy/demo/roster`");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kalitka_core::{Effect, Entropy, Keys, Now, Outbox, Outcome, Texts, View, Worker, World};
+use kalitka_core::{Effect, Entropy, Keys, Now, Outcome, Output, Texts, View, Worker, World};
 use kalitka_protocol::datagram::Datagram;
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys, Welcome};
 use kalitka_protocol::limits::{DATAGRAM_MAX, SEALED_HEADER_LEN};
@@ -51,7 +51,7 @@ pub(crate) struct Rig {
     pub(crate) texts: Texts,
     pub(crate) view: Option<View>,
     pub(crate) now: Now,
-    pub(crate) out: Outbox,
+    pub(crate) out: Output,
 }
 
 impl Rig {
@@ -68,7 +68,7 @@ impl Rig {
             texts: Texts::default(),
             view: Some(view(GENERATION)),
             now: Now { monotonic: Duration::from_secs(1000), wall_ms: SUNDAY_NOON.0 * 1000 },
-            out: Outbox::new(),
+            out: Output::new(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! `building.toml`: the building, its portals and readers, and who may pass them when.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use toml::de::DeTable;
 use super::document::{Document, FILE, Fields, Item, Word};
 use super::fault::Faults;
 use super::week::{day, intervals_of, merged, minute};
+use crate::file::open_regular;
 use crate::limits::*;
 use crate::model::{
     ALWAYS, AccessLevel, ENTRY, EXIT, Interval, LevelGrant, ModeRule, Portal, PortalMode, Reader, Schedule,
@@ -67,7 +67,8 @@ pub(super) fn read(folder: &Path, faults: &mut Faults) -> Option<Building> {
 
 fn read_text(folder: &Path, faults: &mut Faults) -> Option<String> {
     let mut bytes = Vec::new();
-    let read = File::open(folder.join(FILE)).and_then(|file| file.take(BUILDING_BYTES_MAX + 1).read_to_end(&mut bytes));
+    let file = open_regular(&folder.join(FILE));
+    let read = file.and_then(|file| file.take(BUILDING_BYTES_MAX + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         faults.of_system(folder, FILE, &error);
         return None;

@@ -66,8 +66,8 @@ pub(super) fn read(
     faults: &mut Faults,
 ) -> Vec<Card> {
     let mut reading = Reading { zone, people, places, list: Vec::new() };
-    table::read(folder, FILE, &NAMES, faults, |row| {
-        let card = reading.card(row);
+    let columns = table::read(folder, FILE, &NAMES, faults, |row| {
+        let card = row.ok().and_then(|row| reading.card(row));
         reading.list.extend(card);
     });
     let mut list = reading.list;
@@ -79,7 +79,9 @@ pub(super) fn read(
         );
     }
     list.sort_unstable_by_key(|card| (card.key, card.line));
-    note_repeated(&list, people, faults);
+    if let Some(columns) = columns {
+        note_repeated(&list, people, columns[CARD] as u64 + 1, faults);
+    }
     list
 }
 
@@ -119,7 +121,8 @@ impl Reading<'_> {
         }
         let identity = identity(text);
         let place = identity.and_then(|identity| self.places.get(&identity).copied());
-        if place.is_none() && !identity.is_some_and(|identity| self.people.unsound.contains(&identity)) {
+        let may_be_there = !self.people.is_whole || identity.is_some_and(|it| self.people.unsound.contains(&it));
+        if place.is_none() && !may_be_there {
             row.fault(HOLDER, "no such holder", "add the person to people.csv, or correct the holder");
         }
         place.map(Some)
@@ -200,28 +203,30 @@ pub(crate) fn card_text(credential: &Credential) -> String {
 }
 
 /// Notes cards that are there more than once, each with both holders and both lines.
-fn note_repeated(list: &[Card], people: &People, faults: &mut Faults) {
+fn note_repeated(list: &[Card], people: &People, column: u64, faults: &mut Faults) {
     let holder = |card: &Card| match card.holder.and_then(|at| people.list.get(at as usize)) {
         Some(person) => format!("holder {}", person.identity_text()),
         None => "nobody".to_owned(),
     };
     for pair in list.windows(2).filter(|pair| pair[0].key == pair[1].key) {
         let [first, second] = [&pair[0], &pair[1]];
-        let what = format!(
-            "{} has this card in line {}, {} in line {}",
-            holder(first),
-            first.line,
-            holder(second),
-            second.line
-        );
+        let (what, remedy) = if first.holder == second.holder {
+            let what =
+                format!("{} has the same card twice, in lines {} and {}", holder(first), first.line, second.line);
+            (what, "delete one row")
+        } else {
+            let [one, other] = [holder(first), holder(second)];
+            let what = format!("{one} has this card in line {}, {other} in line {}", first.line, second.line);
+            (what, "leave the card to one of them")
+        };
         faults.add(RosterError {
             file: FILE,
             line: second.line.into(),
-            column: 0,
+            column,
             field: NAMES[CARD].into(),
             value: card_text(&Credential::from_bytes(second.key)),
             what,
-            remedy: "leave the card to one of them".into(),
+            remedy: remedy.into(),
         });
     }
 }

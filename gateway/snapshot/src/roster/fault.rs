@@ -129,7 +129,7 @@ impl Faults {
     pub(super) fn of_system(&mut self, folder: &Path, file: &'static str, error: &io::Error) {
         self.of_the_system = true;
         let what = format!("cannot be read from {}: {error}", folder.display());
-        self.of_file(file, what, "put it there, readable");
+        self.of_file(file, what, "put a regular, readable file there");
     }
 
     /// `good` when there were no errors.

@@ -54,6 +54,8 @@ pub(super) struct People {
     pub(super) profiles: Vec<Vec<u16>>,
     /// Identities of rows that are wrong in something else: their cards are not wrong for that.
     pub(super) unsound: BTreeSet<[u8; HOLDER_BYTES_MAX]>,
+    /// Whether every row was reached and none ran into another; if not, nobody can be said to be missing.
+    pub(super) is_whole: bool,
 }
 
 struct Reading<'a> {
@@ -82,8 +84,11 @@ pub(super) fn read(
         profiles: BTreeMap::from([(Vec::new(), 0)]),
         unsound: BTreeSet::new(),
     };
-    table::read(folder, FILE, &NAMES, faults, |row| reading.take(row));
-    reading.finish()
+    let places = table::read(folder, FILE, &NAMES, faults, |row| match row {
+        Ok(row) => reading.take(row),
+        Err(holder) => reading.unsound.extend(identity(holder)),
+    });
+    reading.finish(places.is_some())
 }
 
 impl Reading<'_> {
@@ -175,7 +180,7 @@ impl Reading<'_> {
     }
 
     /// Sorts people, groups and profiles, so that the order of the rows does not show in the snapshot.
-    fn finish(mut self) -> People {
+    fn finish(mut self, is_whole: bool) -> People {
         let (groups, group_places) = ascending(self.groups);
         let (profiles, profile_places) = ascending(self.profiles);
         for person in &mut self.list {
@@ -183,7 +188,7 @@ impl Reading<'_> {
             person.profile = profile_places[usize::from(person.profile)];
         }
         self.list.sort_unstable_by_key(|person| person.identity);
-        People { list: self.list, groups, profiles, unsound: self.unsound }
+        People { list: self.list, groups, profiles, unsound: self.unsound, is_whole }
     }
 }
 

@@ -38,8 +38,8 @@ impl<R: Read> Strict<R> {
         Self { source, state: State::FieldStart, here, quote_opened: here, after_return: false, breaches }
     }
 
-    /// Notes all breaches, when the source is read to its end.
-    pub(super) fn finish(&mut self, file: &'static str, faults: &mut Faults) {
+    /// Notes all breaches, when the source is read to its end. Gives whether there were none.
+    pub(super) fn finish(&mut self, file: &'static str, faults: &mut Faults) -> bool {
         if self.after_return {
             self.lone_return();
         }
@@ -47,10 +47,12 @@ impl<R: Read> Strict<R> {
             let what = "a quote is opened here and never closed";
             self.breaches.push((self.quote_opened, what, "close it; perhaps the file is cut off"));
         }
+        let is_strict = self.breaches.is_empty();
         for (Place { line, column }, what, remedy) in self.breaches.drain(..) {
             let (field, value) = (String::new(), String::new());
             faults.add(RosterError { file, line, column, field, value, what: what.into(), remedy: remedy.into() });
         }
+        is_strict
     }
 
     fn breach(&mut self, what: &'static str, remedy: &'static str) {

@@ -1,6 +1,5 @@
 //! CSV files (RFC 4180) with a header row: columns in any order, each exactly once.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::fault::{Faults, RosterError};
 use super::strict::Strict;
 use super::time::{DateMeans, NoMoment, moment};
+use crate::file::open_regular;
 use crate::limits::{FIELD_BYTES_MAX, TABLE_BYTES_MAX};
 
 /// One row, its fields in the order of the columns asked for.
@@ -65,22 +65,18 @@ impl<'a, const N: usize> Row<'a, N> {
     }
 }
 
-/// Reads `file`, giving each sound row to `take`. Stops at what makes the rest unreadable.
+/// Reads `file`, giving each sound row to `take`, and of each other row what stands in the first of the columns `names`.
+///
+/// Stops at what makes the rest unreadable. Gives the places of the columns, unless rows were not reached or may have run
+/// together.
 pub(super) fn read<const N: usize>(
     folder: &Path,
     file: &'static str,
     names: &[&'static str; N],
     faults: &mut Faults,
-    mut take: impl FnMut(&mut Row<'_, N>),
-) {
-    let source = match File::open(folder.join(file)) {
-        Ok(source) => source,
-        Err(error) => return faults.of_system(folder, file, &error),
-    };
-    if source.metadata().is_ok_and(|metadata| metadata.len() > TABLE_BYTES_MAX) {
-        return faults.of_file(file, format!("larger than {TABLE_BYTES_MAX} bytes"), "split the building");
-    }
-    let source = Strict::new(source.take(TABLE_BYTES_MAX));
+    mut take: impl FnMut(Result<&mut Row<'_, N>, &str>),
+) -> Option<[usize; N]> {
+    let source = source(folder, file, faults)?;
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source);
     let mut record = ByteRecord::new();
     let mut places = None;
@@ -88,24 +84,36 @@ pub(super) fn read<const N: usize>(
         match reader.read_byte_record(&mut record) {
             Ok(true) => {}
             Ok(false) => break,
-            Err(error) => return unreadable(folder, file, &error, faults),
+            Err(error) => {
+                unreadable(folder, file, &error, faults);
+                return None;
+            }
         }
         let line = record.position().map_or(0, csv::Position::line);
         let Some(places) = &places else {
-            match header(file, line, names, &record, faults) {
-                Some(found) => places = Some((found, record.len())),
-                None => return,
-            }
+            places = Some(header(file, line, names, &record, faults)?);
             continue;
         };
-        if let Some(fields) = sound_fields(file, line, &record, places, names, faults) {
-            take(&mut Row { file, names, places: &places.0, fields, line, faults });
+        match sound_fields(file, line, &record, places, names, faults) {
+            Some(fields) => take(Ok(&mut Row { file, names, places, fields, line, faults })),
+            None => take(Err(record.get(places[0]).and_then(|field| str::from_utf8(field).ok()).unwrap_or_default())),
         }
     }
-    reader.get_mut().finish(file, faults);
+    let is_strict = reader.get_mut().finish(file, faults);
     if places.is_none() {
         faults.of_file(file, "empty", format!("begin it with the row {}", names.join(",")).as_str());
     }
+    places.filter(|_| is_strict)
+}
+
+/// The bytes of `file`, when it is there and not too long.
+fn source(folder: &Path, file: &'static str, faults: &mut Faults) -> Option<Strict<impl Read + use<>>> {
+    let source = open_regular(&folder.join(file)).map_err(|error| faults.of_system(folder, file, &error)).ok()?;
+    if source.metadata().is_ok_and(|metadata| metadata.len() > TABLE_BYTES_MAX) {
+        faults.of_file(file, format!("larger than {TABLE_BYTES_MAX} bytes"), "split the building");
+        return None;
+    }
+    Some(Strict::new(source.take(TABLE_BYTES_MAX)))
 }
 
 fn unreadable(folder: &Path, file: &'static str, error: &csv::Error, faults: &mut Faults) {
@@ -154,14 +162,18 @@ fn sound_fields<'a, const N: usize>(
     file: &'static str,
     line: u64,
     record: &'a ByteRecord,
-    (places, width): &([usize; N], usize),
+    places: &[usize; N],
     names: &[&'static str; N],
     faults: &mut Faults,
 ) -> Option<[&'a str; N]> {
-    if record.len() != *width {
-        let what = format!("the row has {} fields, the header {width}", record.len());
-        let (remedy, value) = ("correct the row; a field with a comma needs quotes".to_owned(), String::new());
-        faults.add(RosterError { file, line, column: 0, field: String::new(), value, what, remedy });
+    // A header without errors has each of the columns once and no other.
+    if record.len() != N {
+        let at = record.len().min(N);
+        let field = places.iter().position(|&place| place == at).map_or("", |column| names[column]).to_owned();
+        let value = record.get(at).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        let what = format!("the row has {} fields, the header {N}", record.len());
+        let remedy = "correct the row; a field with a comma needs quotes".to_owned();
+        faults.add(RosterError { file, line, column: at as u64 + 1, field, value, what, remedy });
         return None;
     }
     let mut fields = [""; N];

@@ -171,8 +171,12 @@ const PEOPLE_CASES: &[(&str, &str, &str)] = &[
         "2026-09-01T00:00",
         "people.csv:2:7 (valid_to) `2026-09-01T00:00`: valid_to is not after valid_from",
     ),
-    ("pupil,1A,active,pupil,,", "pupil,1A,active,pupil,", "people.csv:3: the row has 6 fields, the header 7"),
-    ("pupil,1A,active,pupil,,", "pupil,1A,active,pupil,,,", "people.csv:3: the row has 8 fields, the header 7"),
+    (
+        "pupil,1A,active,pupil,,",
+        "pupil,1A,active,pupil,",
+        "people.csv:3:7 (valid_to): the row has 6 fields, the header 7",
+    ),
+    ("pupil,1A,active,pupil,,", "pupil,1A,active,pupil,,,x", "people.csv:3:8 `x`: the row has 8 fields, the header 7"),
     ("holder,kind", "holder,kin", "people.csv:1:2 (kin) `kin`: this column is unknown"),
     ("1A", "1\u{7}A", "people.csv:3:3 (group) `1\\u{7}A`: the field has a line break"),
 ];
@@ -209,12 +213,17 @@ const CARD_CASES: &[(&str, &str, &str)] = &[
     (
         "uid:04a1b2c4",
         "uid:04A1B2C3D4E5F6",
-        "cards.csv:6 (card) `uid:04a1b2c3d4e5f6`: holder p0001 has this card in line 2, holder p0002 in line 6",
+        "cards.csv:6:1 (card) `uid:04a1b2c3d4e5f6`: holder p0001 has this card in line 2, holder p0002 in line 6",
     ),
     (
         "uid:04a1b2c4",
         "uid:00112233445566778899",
-        "cards.csv:6 (card) `uid:00112233445566778899`: nobody has this card in line 5",
+        "cards.csv:6:1 (card) `uid:00112233445566778899`: nobody has this card in line 5, holder p0002 in line 6",
+    ),
+    (
+        "uid:04a1b2c4",
+        "uid:04A1B2C3",
+        "cards.csv:6:1 (card) `uid:04a1b2c3`: holder p0002 has the same card twice, in lines 3 and 6; delete one row",
     ),
 ];
 
@@ -274,6 +283,48 @@ fn a_person_with_errors_does_not_make_cards_wrong() {
     assert_one(&found, "people.csv:3:2");
 }
 
+/// Of row 3, whose holder has a card: what is replaced by which bytes, and the error.
+const SPOILT_ROWS: &[(&str, &[u8], &str)] = &[
+    ("1A", b"\xffA", "people.csv:3:3 (group) `\u{fffd}A`: not UTF-8"),
+    ("1A", b"1\x07A", "people.csv:3:3 (group)"),
+    ("pupil,1A", b"1A", "people.csv:3:7 (valid_to): the row has 6 fields"),
+    ("1A", b"1,A", "people.csv:3:8: the row has 8 fields"),
+];
+
+#[test]
+fn a_row_that_is_no_plain_text_does_not_make_its_holders_cards_wrong() {
+    for (old, new, wanted) in SPOILT_ROWS {
+        let folder = folder(BUILDING, PEOPLE, CARDS);
+        let at = PEOPLE.find(old).unwrap();
+        let people = [&PEOPLE.as_bytes()[..at], new, &PEOPLE.as_bytes()[at + old.len()..]].concat();
+        fs::write(folder.path().join("people.csv"), people).unwrap();
+        let errors = Roster::read(folder.path()).unwrap_err();
+        assert_one(&errors.listed().iter().map(ToString::to_string).collect::<Vec<_>>(), wanted);
+    }
+}
+
+#[test]
+fn no_card_lacks_its_holder_where_people_cannot_be_read() {
+    assert_one(&errors(BUILDING, "", CARDS), "people.csv: empty");
+    let found = errors(BUILDING, &PEOPLE.replace("staff,teachers", "staff,\"teachers"), CARDS);
+    assert!(found.iter().all(|error| error.starts_with("people.csv:2:")), "{}", found.join("\n"));
+    assert_one(&errors(BUILDING, &PEOPLE.replace(",kind,", ","), CARDS), "people.csv:1 (kind): this column is missing");
+    let folder = folder(BUILDING, PEOPLE, CARDS);
+    fs::remove_file(folder.path().join("people.csv")).unwrap();
+    let errors = Roster::read(folder.path()).unwrap_err();
+    assert_one(&errors.listed().iter().map(ToString::to_string).collect::<Vec<_>>(), "people.csv: cannot be read");
+}
+
+#[test]
+fn a_repeated_card_is_named_by_its_column_wherever_that_stands() {
+    let reordered =
+        "state,card,holder,valid_from,valid_to,blocked_until\nissued,w34:7,p0001,,,\nissued,w34:7,p0002,,,\n";
+    assert_one(
+        &errors(BUILDING, PEOPLE, reordered),
+        "cards.csv:3:2 (card) `w34:7`: holder p0001 has this card in line 2",
+    );
+}
+
 #[test]
 fn columns_missing_doubled_and_unknown_are_all_named() {
     let people = PEOPLE.replace("holder,kind,group,state,", "holder,holder,group,name,");
@@ -315,6 +366,20 @@ fn each_missing_file_is_named() {
     let files: Vec<&str> = errors.listed().iter().map(|error| error.file).collect();
     assert_eq!(files, ["building.toml", "people.csv", "cards.csv"]);
     assert!(errors.to_string().ends_with("3 errors in the roster"), "{errors}");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    for name in ["building.toml", "people.csv", "cards.csv"] {
+        for device in ["/dev/zero", "/dev/tty", "."] {
+            let folder = folder(BUILDING, PEOPLE, CARDS);
+            fs::remove_file(folder.path().join(name)).unwrap();
+            std::os::unix::fs::symlink(device, folder.path().join(name)).unwrap();
+            let errors = Roster::read(folder.path()).unwrap_err();
+            let said = errors.to_string();
+            assert!(errors.of_the_system() && said.starts_with(name) && said.contains("no regular file"), "{said}");
+        }
+    }
 }
 
 #[test]

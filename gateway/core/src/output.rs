@@ -13,7 +13,7 @@ use crate::limits::EFFECTS_MAX;
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// [`Outbox::datagram`], of this many bytes, goes to where the datagram came from.
+    /// [`Output::datagram`], of this many bytes, goes to where the datagram came from.
     Reply(usize),
     /// The datagram, unchanged, is for this other worker.
     HandOver {
@@ -23,7 +23,7 @@ pub enum Outcome {
     /// It was taken; nothing is sent.
     Silent,
     /// It was not taken: nothing is sent, and none of its messages has had an effect. An authentic one may still have
-    /// been noted in [`Outbox::effects`] as initiation or first datagram of a session.
+    /// been noted in [`Output::effects`] as initiation or first datagram of a session.
     Dropped(DropReason),
 }
 
@@ -155,20 +155,20 @@ pub struct Decided {
 
 /// Room for what comes out of one datagram. Made once, used for many.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct Output {
     pub(crate) datagram: [u8; DATAGRAM_MAX],
     len: usize,
     pub(crate) effects: Effects,
 }
 
-impl Default for Outbox {
+impl Default for Output {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Outbox {
-    /// An empty outbox.
+impl Output {
+    /// An empty one.
     #[must_use]
     pub fn new() -> Self {
         Self { datagram: [0; DATAGRAM_MAX], len: 0, effects: Effects(Vec::with_capacity(EFFECTS_MAX)) }
