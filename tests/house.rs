@@ -10,12 +10,19 @@ use kalitka_tests::tree::{File, files, is_test, root};
 use serde_json::Value;
 
 /// Which of our crates each of our crates may use; benches and tests also see more in their dev-dependencies.
-const EDGES: [(&str, &[&str], &[&str]); 8] = [
+const EDGES: [(&str, &[&str], &[&str]); 11] = [
     ("kalitka-protocol", &[], &[]),
     ("kalitka-snapshot", &["kalitka-protocol"], &[]),
     ("kalitka-core", &["kalitka-protocol", "kalitka-snapshot"], &[]),
     ("kalitka-tools", &["kalitka-core", "kalitka-protocol", "kalitka-snapshot"], &[]),
-    ("kalitka-gateway", &["kalitka-core", "kalitka-protocol", "kalitka-snapshot"], &[]),
+    ("kalitka-outbox", &["kalitka-protocol"], &[]),
+    ("kalitka-uplink", &["kalitka-protocol"], &[]),
+    (
+        "kalitka-gateway",
+        &["kalitka-core", "kalitka-outbox", "kalitka-protocol", "kalitka-snapshot", "kalitka-uplink"],
+        &[],
+    ),
+    ("kalitka-hub", &["kalitka-protocol"], &[]),
     ("kalitka-loadgen", &["kalitka-protocol"], &[]),
     (
         "kalitka-benches",
@@ -26,21 +33,28 @@ const EDGES: [(&str, &[&str], &[&str]); 8] = [
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.
-const CONFINED: [(&str, &[&str]); 15] = [
+const CONFINED: [(&str, &[&str]); 22] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
-    ("axum", &["kalitka-gateway"]),
+    ("axum", &["kalitka-gateway", "kalitka-hub"]),
+    ("crc", &["kalitka-outbox"]),
     ("csv", &["kalitka-snapshot", "kalitka-loadgen"]),
+    ("dashmap", &["kalitka-core"]),
     ("ed25519-dalek", &["kalitka-snapshot", "kalitka-tools"]),
-    ("getrandom", &["kalitka-gateway", "kalitka-tools", "kalitka-loadgen"]),
-    ("jiff", &["kalitka-snapshot", "kalitka-tools", "kalitka-loadgen", "kalitka-tests"]),
-    ("metrics", &["kalitka-gateway"]),
-    ("metrics-exporter-prometheus", &["kalitka-gateway"]),
-    ("ring", &["kalitka-core"]),
+    ("getrandom", &["kalitka-gateway", "kalitka-hub", "kalitka-tools", "kalitka-loadgen"]),
+    ("jiff", &["kalitka-snapshot", "kalitka-hub", "kalitka-tools", "kalitka-loadgen", "kalitka-tests"]),
+    ("metrics", &["kalitka-gateway", "kalitka-hub"]),
+    ("metrics-exporter-prometheus", &["kalitka-gateway", "kalitka-hub"]),
+    ("quinn", &["kalitka-uplink", "kalitka-hub"]),
+    ("rcgen", &["kalitka-uplink", "kalitka-hub"]),
+    ("redb", &["kalitka-hub"]),
+    ("ring", &["kalitka-core", "kalitka-gateway", "kalitka-uplink", "kalitka-hub"]),
     ("rkyv", &["kalitka-snapshot"]),
+    ("rustls", &["kalitka-uplink", "kalitka-hub"]),
+    ("sled", &["kalitka-outbox"]),
     ("snow", &["kalitka-core"]),
-    ("tokio", &["kalitka-gateway"]),
-    ("tracing", &["kalitka-gateway"]),
+    ("tokio", &["kalitka-gateway", "kalitka-uplink", "kalitka-hub"]),
+    ("tracing", &["kalitka-gateway", "kalitka-outbox", "kalitka-uplink", "kalitka-hub"]),
     ("x25519-dalek", &["kalitka-protocol"]),
 ];
 
@@ -48,7 +62,7 @@ const CONFINED: [(&str, &[&str]); 15] = [
 const UNSAFE: [&str; 1] = ["gateway/snapshot/src/view.rs"];
 
 /// Where clocks are read: one file of the gateway, the tool's default generation, and what measures from outside.
-const CLOCKS: [&str; 5] = ["gateway/src/clock.rs", "gateway/tools/", "loadgen/", "benches/", "tests/"];
+const CLOCKS: [&str; 6] = ["gateway/src/clock.rs", "gateway/hub/src/clock.rs", "gateway/tools/", "loadgen/", "benches/", "tests/"];
 
 /// What may stand at the top of the repository.
 const TOP: [&str; 24] = [

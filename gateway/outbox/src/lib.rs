@@ -1,0 +1,2 @@
+//! The durable store of events until the hub has them.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The connection of a gateway to its hub.
+#![forbid(unsafe_code)]
