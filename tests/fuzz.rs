@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use fastrand::Rng;
-use kalitka_core::{Entropy, Keys, Now, Outcome, Output, Texts, UnixSeconds, View, Worker, World, decide};
+use kalitka_core::{Entropy, Keys, Now, Outcome, Output, Overlay, Texts, UnixSeconds, View, Worker, World, decide};
 use kalitka_protocol::credential::{CardRead, Credential};
 use kalitka_protocol::datagram::{Datagram, NOISE_LEN, TAGGED_LEN, sealed_header};
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys, Welcome};
@@ -60,6 +60,7 @@ fn sample_messages(rng: &mut Rng, texts: &mut [u8; 1024]) -> Vec<Vec<u8>> {
         direction: Some(Direction::Exit),
         input: 0,
         unasked: true,
+        oldest: rng.bool(),
         card: Some(cut),
     };
     let answer = Answer {
@@ -186,11 +187,10 @@ impl Pair {
 
     /// Hands the worker a datagram; gives what came of it and the reply.
     fn deliver(&mut self, datagram: &[u8]) -> (Outcome, Vec<u8>) {
-        let world = World { view: Some(&self.view), keys: &self.keys, texts: &self.texts, fall_back_after_ms: 1000 };
-        let mut out = Output::new();
-        let from = "127.0.0.1:5000".parse().unwrap();
-        let outcome = self.worker.handle(&world, self.now, from, &mut datagram.to_vec(), &mut out);
-        (outcome, out.datagram().to_vec())
+        let Self { worker, view, keys, texts, now, .. } = self;
+        let world = World { view: Some(view), overlay: &Overlay::default(), keys, texts, fall_back_after_ms: 1000 };
+        let (mut out, from) = (Output::new(), "127.0.0.1:5000".parse().unwrap());
+        (worker.handle(&world, *now, from, &mut datagram.to_vec(), &mut out), out.datagram().to_vec())
     }
 
     fn shake_hands(&mut self, rng: &mut Rng) {
@@ -236,7 +236,7 @@ fn any_school(rng: &mut Rng) -> (School, Vec<u8>, PublisherKey) {
     let school = School::random(rng);
     let folder = tempfile::tempdir().unwrap();
     school.write(folder.path());
-    let (unsigned, _) = build(&Roster::read(folder.path()).unwrap(), 1, school.created).unwrap();
+    let (unsigned, _) = build(&Roster::read(folder.path()).unwrap(), 1, school.created, 0).unwrap();
     let secret = signing_key();
     let publisher = PublisherKey::from_hex(&hex::encode(secret.verifying_key().as_bytes())).unwrap();
     (school, sign(unsigned, &secret).unwrap(), publisher)
@@ -402,9 +402,9 @@ fn a_snapshot_that_its_publisher_signed_over_nonsense_is_refused_or_harmless() {
             let now = UnixSeconds(school.moment(&mut rng));
             let view = View::build(Arc::new(snapshot), now);
             for (reader, shapes) in &school.readers {
-                let (card, direction) = (school.read(&mut rng, shapes), Direction::ALL[rng.usize(..2)]);
-                let ask = Ask { request: 1, age_ms: 0, direction, card };
-                let _ = decide(Some(&view), ReaderId(*reader), &ask, now);
+                let card = school.read(&mut rng, shapes);
+                let ask = Ask { request: 1, age_ms: 0, direction: Direction::ALL[rng.usize(..2)], card };
+                let _ = decide(Some(&view), &Overlay::default(), ReaderId(*reader), &ask, now);
             }
         });
     }
@@ -461,7 +461,7 @@ fn a_mutated_roster_is_read_or_refused_without_panic() {
 /// What can be read can be built or is refused with an error; what is refused says something about each error.
 fn read_roster(folder: &Path) {
     match Roster::read(folder) {
-        Ok(roster) => drop(build(&roster, 1, 0)),
+        Ok(roster) => drop(build(&roster, 1, 0, 0)),
         Err(errors) => assert!(!errors.to_string().is_empty()),
     }
 }

@@ -271,6 +271,24 @@ impl Credential {
         Self(bytes)
     }
 
+    /// The credential of sixteen bytes that somebody else sent, if they are a canonical form (SPEC 3.5).
+    ///
+    /// # Errors
+    /// [`Malformed::Value`] when they are none.
+    pub fn from_canonical(bytes: [u8; CREDENTIAL_LEN]) -> Result<Self, Malformed> {
+        let [code, bits, ..] = bytes;
+        let shape = Shape::from_code(code)?;
+        let known = match shape.cut_bits() {
+            Some(cut) => bits == cut,
+            None => shape == Shape::Uid && matches!(bits, 32 | 56 | 80),
+        };
+        if !known {
+            return Err(Malformed::Value("credential bits"));
+        }
+        let beyond = u128::from_be_bytes(bytes) << 16 << bits;
+        if beyond == 0 { Ok(Self(bytes)) } else { Err(Malformed::Value("credential padding")) }
+    }
+
     fn from_parts(shape: Shape, bits: u8, data: [u8; DATA_LEN]) -> Self {
         Self(joined(shape.code(), bits, &data))
     }

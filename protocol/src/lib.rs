@@ -7,7 +7,8 @@
 //!
 //! From the bottom up: [`wire`] reads and writes fields, [`credential`] says what a card is, [`message`] and [`datagram`]
 //! lay out what travels, [`handshake`] and [`seal`] protect it, [`replay`] remembers what has been seen, and [`reader`]
-//! is the reader's whole half of the protocol.
+//! is the reader's whole half of the protocol. Above them, [`event`] is the record of what happened and [`upstream`] how
+//! it travels from gateway to hub.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ extern crate std;
 
 pub mod credential;
 pub mod datagram;
+pub mod event;
 pub mod handshake;
 pub mod limits;
 pub mod message;
@@ -23,6 +25,7 @@ pub mod reader;
 pub mod reason;
 pub mod replay;
 pub mod seal;
+pub mod upstream;
 pub mod wire;
 
 /// The protocol's version, the second byte of every datagram (SPEC 2.2).
@@ -41,6 +44,10 @@ pub struct BootId(pub u64);
 /// The random number born with a reader's report memory; with the report's number it identifies a report (SPEC 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogId(pub u64);
+
+/// The random number of a gateway's store, never 0; with building and number it identifies an event (SPEC 14.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpochId(pub u64);
 
 /// A session's number, chosen by the gateway; opaque to the reader (SPEC 4.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

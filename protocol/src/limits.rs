@@ -77,6 +77,43 @@ pub const INITIATION_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long a reader goes unanswered before it falls back, unless the gateway has said otherwise (SPEC 11.1).
 pub const FALL_BACK_AFTER: Duration = Duration::from_secs(1);
 
+/// Bytes of an event before its body (SPEC 14.2).
+pub const EVENT_HEADER_LEN: usize = 48;
+/// Bytes of the longest event (SPEC 14.2).
+pub const EVENT_LEN_MAX: usize = 4096;
+/// Bytes of a holder's identity in an event (SPEC 14.5).
+pub const HOLDER_MAX: usize = 16;
+/// Bytes of a command's body, in an event and in an envelope (SPEC 14.10, 15.8).
+pub const COMMAND_BODY_MAX: usize = 1024;
+/// Bytes of the shortest command's body in an envelope (SPEC 15.8).
+pub const COMMAND_BODY_MIN: usize = 8;
+/// Bytes of the software's version in an event (SPEC 14.12).
+pub const SOFTWARE_VERSION_MAX: usize = 64;
+/// Bytes of an upstream message before its body (SPEC 15.2).
+pub const MESSAGE_HEAD_LEN: usize = 8;
+/// Bytes of the longest body of an upstream message (SPEC 15.2).
+pub const BODY_MAX: usize = 1_048_576;
+/// Earlier epochs in a hello (SPEC 15.4).
+pub const EARLIER_EPOCHS_MAX: usize = 15;
+/// Epochs in a position: the present one and the earlier ones (SPEC 15.5).
+pub const POSITION_ENTRIES_MAX: usize = EARLIER_EPOCHS_MAX + 1;
+/// Bytes of a batch around its events (SPEC 15.6).
+pub const BATCH_FRAME_LEN: usize = 152;
+/// Bytes of the events of one batch (SPEC 15.6).
+pub const BATCH_EVENTS_MAX: usize = BODY_MAX - BATCH_FRAME_LEN;
+/// Bytes of a command envelope around its body (SPEC 15.8).
+pub const ENVELOPE_FRAME_LEN: usize = 118;
+/// Bytes of a live message, head and events (SPEC 15.10).
+pub const LIVE_LEN_MAX: usize = 1200;
+/// When an event travels live for the second and last time, counted from the first (SPEC 15.10).
+pub const LIVE_REPEAT: Duration = Duration::from_millis(150);
+/// Bytes of the longest snapshot file (SPEC 15.12).
+pub const SNAPSHOT_LEN_MAX: u64 = 1 << 30;
+/// Bytes of a certificate or of a request for one (SPEC 15.14).
+pub const CERTIFICATE_LEN_MAX: usize = 4096;
+/// Keys of publishers, and keys of operators, that an enrolment pins (SPEC 15.14).
+pub const PINNED_KEYS_MAX: usize = 32;
+
 const _: () = {
     assert!(HANDSHAKE_LEN < DATAGRAM_MAX);
     assert!(REPLAY_WINDOW.is_multiple_of(64));
@@ -86,4 +123,8 @@ const _: () = {
     assert!(ASK_RESENDS[1].as_millis() < FALL_BACK_AFTER.as_millis());
     assert!(FALL_BACK_AFTER.as_millis() < ASK_AGE_MAX.as_millis());
     assert!(LIST_ENTRIES_MAX * (LIST_ENTRY_LEN + LIST_TEXT_MAX) + LIST_PAGE_LEN + MESSAGE_HEADER_LEN <= PLAINTEXT_MAX);
+    assert!(EVENT_LEN_MAX <= u16::MAX as usize);
+    assert!(EVENT_LEN_MAX <= BATCH_EVENTS_MAX);
+    assert!(EVENT_HEADER_LEN + 48 + COMMAND_BODY_MAX <= EVENT_LEN_MAX);
+    assert!(BODY_MAX <= u32::MAX as usize);
 };

@@ -1,12 +1,14 @@
 //! What travels under the seal: messages, several to a datagram (SPEC 5.5 to 9).
 
+mod commands;
 mod lists;
 
+pub use commands::{Command, CommandResult, Done, Order};
 pub use lists::{ListAsk, ListEntries, ListEntry, ListKind, ListPage, ListStatus};
 
 use crate::credential::{CREDENTIAL_LEN, CardRead};
 use crate::limits::{MESSAGE_HEADER_LEN, MESSAGES_MAX, TEXT_MAX};
-use crate::reason::{Direction, FallBack, Tone, Verdict, codes};
+use crate::reason::{Direction, Tone, Verdict, codes};
 use crate::wire::{Cursor, Malformed, NoRoom, Writer};
 use crate::{BootId, LogId};
 
@@ -23,6 +25,10 @@ mod kind {
     pub(super) const PONG: u8 = 0x84;
     pub(super) const LIST_PAGE: u8 = 0x85;
 }
+
+/// The flags of a report (SPEC 7.2).
+const UNASKED: u8 = 1;
+const OLDEST: u8 = 2;
 
 /// One message, borrowing its texts from the opened datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +128,8 @@ pub struct Report {
     pub input: u8,
     /// Whether the reader let the person pass by itself, in fall-back.
     pub unasked: bool,
+    /// Whether the memory held no older report when this datagram was sent (SPEC 7.3).
+    pub oldest: bool,
     /// The card, if one was shown.
     pub card: Option<CardRead>,
 }
@@ -133,52 +141,6 @@ pub struct Receipt {
     pub log: LogId,
     /// The highest number.
     pub number: u64,
-}
-
-/// What a reader is told to do (SPEC 8.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Let one person through, holding the portal open for so many milliseconds.
-    Open {
-        /// Which way.
-        direction: Direction,
-        /// How long.
-        hold_open_ms: u16,
-    },
-    /// Keep this mode for when the gateway does not answer.
-    SetFallBack(FallBack),
-    /// Play a tone.
-    Play(Tone),
-}
-
-/// Do something, once. 24 bytes (SPEC 8.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// Its number, growing over all sessions.
-    pub id: u64,
-    /// The highest counter of this session that the gateway has seen of the reader.
-    pub seen: u64,
-    /// What to do.
-    pub order: Order,
-}
-
-codes! {
-    /// What became of a command.
-    CommandResult, "command result" {
-        /// It has been done.
-        Done = 0, "done";
-        /// This reader cannot do it.
-        NotSupported = 1, "not_supported";
-    }
-}
-
-/// What became of a command. 16 bytes (SPEC 8.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// The command.
-    pub id: u64,
-    /// What became of it.
-    pub result: CommandResult,
 }
 
 /// Are you there? 8 bytes (SPEC 10.4).
@@ -286,10 +248,7 @@ impl<'a> Message<'a> {
         match self {
             Self::Ask(ask) => ask.emit(writer),
             Self::Report(report) => report.emit(writer),
-            Self::Done(done) => {
-                writer.put(&done.id.to_le_bytes())?;
-                writer.put(&[done.result.code(), 0, 0, 0, 0, 0, 0, 0])
-            }
+            Self::Done(done) => done.emit(writer),
             Self::Ping(ping) => ping.emit(writer),
             Self::ListAsk(ask) => ask.emit(writer),
             Self::Answer(answer) => answer.emit(writer),
@@ -365,7 +324,7 @@ impl<'a> Answer<'a> {
 }
 
 impl Report {
-    fn parse(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let log = LogId(cursor.u64("log")?);
         let number = cursor.u64_from_1("report number")?;
         let boot = BootId(cursor.u64("boot")?);
@@ -381,13 +340,17 @@ impl Report {
         if input != 0 && kind != ReportKind::InputChange {
             return Err(Malformed::Value("input"));
         }
-        let unasked = flag(cursor.u8("report flags")?, "report flags")?;
+        let flags = cursor.u8("report flags")?;
+        if flags & !(UNASKED | OLDEST) != 0 {
+            return Err(Malformed::Value("report flags"));
+        }
+        let (unasked, oldest) = (flags & UNASKED != 0, flags & OLDEST != 0);
         let card: [u8; CREDENTIAL_LEN] = cursor.array("card")?;
         let card = if card == [0; CREDENTIAL_LEN] { None } else { Some(CardRead::parse(&mut Cursor::new(&card))?) };
-        Ok(Self { log, number, boot, request, age_ms, count, kind, direction, input, unasked, card })
+        Ok(Self { log, number, boot, request, age_ms, count, kind, direction, input, unasked, oldest, card })
     }
 
-    fn emit(&self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
+    pub(crate) fn emit(&self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
         writer.put(&self.log.0.to_le_bytes())?;
         writer.put(&self.number.to_le_bytes())?;
         writer.put(&self.boot.0.to_le_bytes())?;
@@ -395,48 +358,9 @@ impl Report {
         writer.put(&self.age_ms.to_le_bytes())?;
         writer.put(&self.count.to_le_bytes())?;
         let direction = self.direction.map_or(0, Direction::code);
-        writer.put(&[self.kind.code(), direction, self.input, u8::from(self.unasked)])?;
+        let flags = if self.unasked { UNASKED } else { 0 } | if self.oldest { OLDEST } else { 0 };
+        writer.put(&[self.kind.code(), direction, self.input, flags])?;
         writer.put(&self.card.map_or([0; CREDENTIAL_LEN], |card| card.to_bytes()))
-    }
-}
-
-impl Command {
-    fn parse(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
-        let id = cursor.u64_from_1("command id")?;
-        let seen = cursor.u64("counter seen")?;
-        let order = cursor.u8("order")?;
-        let argument = cursor.u8("order argument")?;
-        let hold_open_ms = cursor.u16("hold open")?;
-        cursor.reserved(4, "command reserved")?;
-        let order = match (order, hold_open_ms) {
-            (1, _) => Order::Open { direction: Direction::from_code(argument)?, hold_open_ms },
-            (2, 0) => Order::SetFallBack(FallBack::from_code(argument)?),
-            (3, 0) => Order::Play(Tone::from_code(argument)?),
-            (2 | 3, _) => return Err(Malformed::Value("hold open")),
-            _ => return Err(Malformed::Value("order")),
-        };
-        Ok(Self { id, seen, order })
-    }
-
-    fn emit(&self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
-        let (order, argument, hold_open_ms) = match self.order {
-            Order::Open { direction, hold_open_ms } => (1, direction.code(), hold_open_ms),
-            Order::SetFallBack(mode) => (2, mode.code(), 0),
-            Order::Play(tone) => (3, tone.code(), 0),
-        };
-        writer.put(&self.id.to_le_bytes())?;
-        writer.put(&self.seen.to_le_bytes())?;
-        let [low, high] = hold_open_ms.to_le_bytes();
-        writer.put(&[order, argument, low, high, 0, 0, 0, 0])
-    }
-}
-
-impl Done {
-    fn parse(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
-        let id = cursor.u64_from_1("command id")?;
-        let result = CommandResult::from_code(cursor.u8("command result")?)?;
-        cursor.reserved(7, "done reserved")?;
-        Ok(Self { id, result })
     }
 }
 

@@ -9,7 +9,7 @@ pub enum Malformed {
     Value(&'static str),
     /// Bytes are left over after the named structure.
     Trailing(&'static str),
-    /// The datagram is of another version.
+    /// The datagram or message is of another version.
     Version,
     /// The datagram is of no known type.
     UnknownType,
@@ -21,7 +21,7 @@ impl core::fmt::Display for Malformed {
             Self::Truncated(field) => write!(f, "the bytes end inside {field}"),
             Self::Value(field) => write!(f, "{field} holds a value that is not allowed"),
             Self::Trailing(what) => write!(f, "bytes are left over after {what}"),
-            Self::Version => f.write_str("the datagram is of another version"),
+            Self::Version => f.write_str("this is of another version"),
             Self::UnknownType => f.write_str("the datagram is of no known type"),
         }
     }
@@ -94,6 +94,14 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array(field)?))
     }
 
+    /// The next eight bytes, little-endian and signed.
+    ///
+    /// # Errors
+    /// [`Malformed::Truncated`] at the end.
+    pub fn i64(&mut self, field: &'static str) -> Result<i64, Malformed> {
+        Ok(i64::from_le_bytes(self.array(field)?))
+    }
+
     /// The next four bytes as a number from 1 up.
     ///
     /// # Errors
@@ -116,6 +124,17 @@ impl<'a> Cursor<'a> {
     /// [`Malformed::Truncated`] at the end, [`Malformed::Value`] when one is not zero.
     pub fn reserved(&mut self, len: usize, field: &'static str) -> Result<(), Malformed> {
         if self.bytes(len, field)?.iter().all(|&byte| byte == 0) { Ok(()) } else { Err(Malformed::Value(field)) }
+    }
+
+    /// All bytes that are left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        core::mem::take(&mut self.rest)
+    }
+
+    /// Bytes that are left.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rest.len()
     }
 
     /// Whether every byte has been read.
@@ -186,5 +205,15 @@ impl<'a> Writer<'a> {
         place.copy_from_slice(bytes);
         self.len += bytes.len();
         Ok(())
+    }
+
+    /// Forgets what was written behind the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// What has been written, to set right what could not be known before.
+    pub(crate) fn written(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(..self.len).unwrap_or_default()
     }
 }

@@ -192,6 +192,7 @@ fn report_bytes() {
         direction: Some(Direction::Entry),
         input: 0,
         unasked: true,
+        oldest: false,
         card: Some(card()),
     };
     let golden = "02003800 0102030405060708 0900000000000000 1112131415161718 03000000 70110100 00000000 01 01 00 01
@@ -202,6 +203,9 @@ fn report_bytes() {
     let golden = "02003800 0102030405060708 0900000000000000 1112131415161718 03000000 70110100 00000000 06 00 85 00
         00000000000000000000000000000000";
     assert_golden(&Message::Report(input), golden);
+    let golden = "02003800 0102030405060708 0900000000000000 1112131415161718 03000000 70110100 00000000 06 00 85 02
+        00000000000000000000000000000000";
+    assert_golden(&Message::Report(Report { oldest: true, ..input }), golden);
 }
 
 // SPEC 7.4 receipt
@@ -296,6 +300,10 @@ fn limits_are_those_of_the_page() {
     let seconds = [SESSION_AGE_MAX, OLD_SESSION_LIFE, ASK_AGE_MAX, COMMAND_AGE_MAX].map(|age| age.as_secs());
     assert_eq!(seconds, [86_400, 10, 2, 3]);
     assert_eq!(INITIATION_INTERVAL_MIN.as_millis(), 100);
+    assert_eq!((EVENT_HEADER_LEN, EVENT_LEN_MAX, HOLDER_MAX, SOFTWARE_VERSION_MAX), (48, 4096, 16, 64));
+    assert_eq!((BODY_MAX, EARLIER_EPOCHS_MAX, POSITION_ENTRIES_MAX, BATCH_EVENTS_MAX), (1_048_576, 15, 16, 1_048_424));
+    assert_eq!((COMMAND_BODY_MIN, COMMAND_BODY_MAX, LIVE_LEN_MAX, SNAPSHOT_LEN_MAX), (8, 1024, 1200, 1_073_741_824));
+    assert_eq!((CERTIFICATE_LEN_MAX, PINNED_KEYS_MAX, LIVE_REPEAT.as_millis()), (4096, 32, 150));
 }
 
 // SPEC 3.3 the frame of the worked example

@@ -47,6 +47,7 @@ fn samples() -> Vec<Vec<u8>> {
         direction: Some(Direction::Exit),
         input: 0,
         unasked: false,
+        oldest: false,
         card: Some(card()),
     };
     let order = Order::Open { direction: Direction::Entry, hold_open_ms: 5000 };
@@ -234,13 +235,26 @@ fn verdicts() -> impl Strategy<Value = Verdict> {
 
 fn reports() -> impl Strategy<Value = Message<'static>> {
     let head = ((any::<[u64; 2]>(), 1u64..), any::<[u32; 3]>(), prop::sample::select(ReportKind::ALL));
-    let tail = (prop::option::of(directions()), any::<u8>(), any::<bool>(), prop::option::of(cards()));
+    let tail = (prop::option::of(directions()), any::<u8>(), any::<[bool; 2]>(), prop::option::of(cards()));
     (head, tail).prop_map(
-        |((([log, boot], number), [request, age_ms, count], kind), (direction, input, unasked, card))| {
+        |((([log, boot], number), [request, age_ms, count], kind), (direction, input, [unasked, oldest], card))| {
             let (log, boot) = (LogId(log), BootId(boot));
             let count = if kind == ReportKind::ReportsLost { count } else { 0 };
             let input = if kind == ReportKind::InputChange { input } else { 0 };
-            Message::Report(Report { log, number, boot, request, age_ms, count, kind, direction, input, unasked, card })
+            Message::Report(Report {
+                log,
+                number,
+                boot,
+                request,
+                age_ms,
+                count,
+                kind,
+                direction,
+                input,
+                unasked,
+                oldest,
+                card,
+            })
         },
     )
 }

@@ -93,6 +93,27 @@ fn unreceipted_reports_are_sent_again_from_the_oldest_with_doubling_waits() {
     assert_eq!((times[0], waits), (500, vec![1_000, 2_000, 4_000, 4_000, 4_000]));
 }
 
+// SPEC 7.3 oldest
+#[test]
+fn the_first_report_without_a_receipt_is_oldest_and_no_other() {
+    let mut world = World::<8>::connected();
+    let of = |report: &Report| (report.number, report.oldest);
+    let oldest = |sent: &[Message<'_>]| reports(sent).iter().map(of).collect::<Vec<_>>();
+    for _ in 0..4 {
+        world.reader.report(world.now, passed(None));
+    }
+    assert_eq!(oldest(&world.sent_messages()), [(1, true), (2, false), (3, false), (4, false)]);
+    world.say(&receipt(2));
+    world.jump(ms(500));
+    assert_eq!(oldest(&world.sent_messages()), [(3, true), (4, false)], "said of the memory as it is when it is sent");
+    let memory = world.reader.into_memory();
+    let mut world = World::boot(identity(2), memory);
+    let mut initiation = world.transmit().unwrap();
+    let response = world.gateway.shake(&mut initiation);
+    world.deliver(response).unwrap();
+    assert_eq!(oldest(&world.sent_messages()), [(3, true), (4, false)], "and after a loss of power");
+}
+
 #[test]
 fn sixty_four_reports_are_outstanding_and_a_receipt_lets_more_go() {
     let mut world = World::<100>::connected();

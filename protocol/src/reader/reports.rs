@@ -151,6 +151,7 @@ impl<const N: usize> ReportMemory<N> {
             direction,
             input,
             unasked,
+            oldest: number == self.receipted + 1,
             card,
         })
     }

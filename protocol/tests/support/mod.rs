@@ -12,7 +12,7 @@ use kalitka_protocol::message::{Answer, Message, Messages};
 use kalitka_protocol::reader::{Event, Identity, Reader, ReportMemory};
 use kalitka_protocol::reason::{Denial, FallBack, Grant, Tone, Verdict};
 use kalitka_protocol::seal::SealKey;
-use kalitka_protocol::wire::Writer;
+use kalitka_protocol::wire::{NoRoom, Writer};
 use kalitka_protocol::{BootId, LogId, ReaderId, SessionId, Stamp};
 
 /// The key of every test reader.
@@ -23,6 +23,17 @@ pub(crate) const READER: ReaderId = ReaderId(101);
 pub(crate) const BOOT: BootId = BootId(0x0807_0605_0403_0201);
 /// The report memory of every test reader.
 pub(crate) const LOG: LogId = LogId(0x1817_1615_1413_1211);
+
+/// The bytes that `emit` writes; what it does not write stays as it was.
+pub(crate) fn emitted(emit: impl FnOnce(&mut Writer<'_>) -> Result<(), NoRoom>) -> Vec<u8> {
+    let mut buffer = vec![0xa5; 1 << 16];
+    let mut writer = Writer::new(&mut buffer);
+    emit(&mut writer).unwrap();
+    let len = writer.len();
+    assert!(buffer[len..].iter().all(|&byte| byte == 0xa5), "nothing is written behind");
+    buffer.truncate(len);
+    buffer
+}
 
 /// Milliseconds of virtual time.
 pub(crate) const fn ms(ms: u64) -> Duration {
