@@ -1,12 +1,14 @@
 //! May this card pass this reader now? One look at the index and a few bits, whatever the number of rules.
 
 use kalitka_protocol::ReaderId;
-use kalitka_protocol::credential::{ReadError, ShapeSet};
+use kalitka_protocol::credential::{Credential, ReadError, ShapeSet};
 use kalitka_protocol::limits::ASK_AGE_MAX;
 use kalitka_protocol::message::Ask;
 use kalitka_protocol::reason::{Denial, Direction, Grant, Verdict};
 use kalitka_snapshot::model::{ArchivedSlot, CredentialState, HolderState, NO_END, NOBODY, PortalMode};
 
+use crate::orders::Standing;
+use crate::overlay::Overlay;
 use crate::plan::{Plan, direction_bit};
 use crate::time::UnixSeconds;
 use crate::view::View;
@@ -16,6 +18,8 @@ use crate::view::View;
 pub struct Decision {
     /// Grant or denial, and why.
     pub verdict: Verdict,
+    /// The credential, if the card was interpreted.
+    pub credential: Option<Credential>,
     /// Dense number of the credential's holder in the snapshot, if the credential was looked up and has one.
     pub holder: Option<u32>,
     /// The holder's profile, likewise.
@@ -28,20 +32,22 @@ pub struct Decision {
     pub hold_open_ms: u16,
 }
 
-/// Decides on `ask` of `reader` at `now`, by `view` or, before a snapshot is adopted, without one.
+/// Decides on `ask` of `reader` at `now`, by `view` or, before a snapshot is adopted, without one. What operators have
+/// ordered since the snapshot was made stands in `overlay`.
 ///
 /// Pure: the same arguments give the same decision. No way through it that meets a doubt ends in a grant.
 #[must_use]
-pub fn decide(view: Option<&View>, reader: ReaderId, ask: &Ask, now: UnixSeconds) -> Decision {
+pub fn decide(view: Option<&View>, overlay: &Overlay, reader: ReaderId, ask: &Ask, now: UnixSeconds) -> Decision {
     let mut decision = Decision {
         verdict: Verdict::Deny(Denial::NoSnapshot),
+        credential: None,
         holder: None,
         profile: None,
         portal: None,
         generation: view.map_or(0, View::generation),
         hold_open_ms: 0,
     };
-    match judge(view, reader, ask, now, &mut decision) {
+    match judge(view, overlay, reader, ask, now, &mut decision) {
         Ok(rule) => {
             decision.verdict = Verdict::Grant(rule);
             decision.hold_open_ms = view.zip(decision.portal).map_or(0, |(view, portal)| view.hold_open_ms(portal));
@@ -54,6 +60,7 @@ pub fn decide(view: Option<&View>, reader: ReaderId, ask: &Ask, now: UnixSeconds
 /// The precedence, first match wins, and nothing else. Notes in `found` what it comes by.
 fn judge(
     view: Option<&View>,
+    overlay: &Overlay,
     reader: ReaderId,
     ask: &Ask,
     now: UnixSeconds,
@@ -64,17 +71,19 @@ fn judge(
         return Err(Denial::Stale);
     }
     let view = view.ok_or(Denial::NoSnapshot)?;
-    let reader = view.reader(reader).ok_or(Denial::ReaderUnknown)?;
-    let portal = reader.portal.to_native();
+    let served = view.reader(reader).ok_or(Denial::ReaderUnknown)?;
+    let portal = served.portal.to_native();
     found.portal = Some(portal);
     let plan = view.at(now).ok_or(Denial::PlanMissing)?;
-    let shapes = ShapeSet::from_bits(reader.shapes.to_native());
+    let shapes = ShapeSet::from_bits(served.shapes.to_native());
     let credential = shapes.interpret(&ask.card).map_err(|error| match error {
         ReadError::Malformed => Denial::MalformedCard,
         ReadError::ShapeNotDeclared => Denial::ShapeNotDeclared,
     })?;
+    found.credential = Some(credential);
     // Here, before the portal's mode, stand lockdown and the threat level.
-    if open_to_all(plan.mode(portal), reader.directions, ask.direction)? {
+    let mode = overlay.mode(reader).unwrap_or_else(|| plan.mode(portal));
+    if open_to_all(mode, served.directions, ask.direction)? {
         return Ok(Grant::PortalFree);
     }
     let slot = view.snapshot().probe(&credential).ok_or(Denial::UnknownCredential)?;
@@ -83,7 +92,7 @@ fn judge(
     if holder != NOBODY {
         (found.holder, found.profile) = (Some(holder), Some(profile));
     }
-    credential_usable(slot, now)?;
+    credential_usable(slot, overlay.credential(view.snapshot(), &credential), now)?;
     holder_welcome(slot.holder_state)?;
     within_validity(slot, now)?;
     access(view, plan, profile, portal, ask.direction)?;
@@ -105,11 +114,17 @@ fn open_to_all(mode: PortalMode, served: u8, direction: Direction) -> Result<boo
     Ok(mode == PortalMode::Free)
 }
 
-fn credential_usable(slot: &ArchivedSlot, now: UnixSeconds) -> Result<(), Denial> {
+/// What an operator has ordered since the snapshot goes before what the snapshot says of blocks, and of nothing else.
+fn credential_usable(slot: &ArchivedSlot, ordered: Option<Standing>, now: UnixSeconds) -> Result<(), Denial> {
+    if ordered == Some(Standing::Blocked) {
+        return Err(Denial::CredentialBlocked);
+    }
+    let unblocked = ordered == Some(Standing::Unblocked);
     // Adoption refuses unknown codes; if one came through, it would be nobody's credential.
     match CredentialState::from_code(slot.credential_state).ok_or(Denial::UnknownCredential)? {
         CredentialState::Issued | CredentialState::IssuedTemporarily => Ok(()),
         CredentialState::BlockedForATime if now.0 >= i64::from(slot.blocked_until.to_native()) => Ok(()),
+        CredentialState::BlockedForATime | CredentialState::Blocked if unblocked => Ok(()),
         CredentialState::Ambiguous => Err(Denial::AmbiguousCredential),
         CredentialState::InStock => Err(Denial::CredentialInStock),
         CredentialState::BlockedForATime => Err(Denial::CredentialBlockedForATime),

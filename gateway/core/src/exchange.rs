@@ -1,11 +1,15 @@
 //! The messages of one opened datagram and the replies to them.
 
 use kalitka_protocol::limits::DATAGRAM_MAX;
-use kalitka_protocol::message::{Answer, Ask, ListAsk, ListEntries, ListPage, ListStatus, Message, Messages, Pong};
+use kalitka_protocol::message::{
+    Answer, Ask, CommandResult, Done, ListAsk, ListEntries, ListPage, ListStatus, Message, Messages, Pong,
+};
+use kalitka_protocol::upstream::CommandOutcome;
 use kalitka_protocol::wire::{NoRoom, Writer};
 use kalitka_protocol::{BootId, ReaderId};
 
 use crate::asks::Answers;
+use crate::commands::Commands;
 use crate::decide::decide;
 use crate::limits::ANSWER_LEN_MAX;
 use crate::output::{Decided, DropReason, Effect, Effects};
@@ -20,6 +24,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) reader: ReaderId,
     pub(crate) boot: BootId,
     pub(crate) answers: &'a mut Answers,
+    pub(crate) commands: &'a mut Commands,
     pub(crate) effects: &'a mut Effects,
 }
 
@@ -48,9 +53,9 @@ impl Exchange<'_> {
             Message::Ask(ask) => return self.answer(ask, replies),
             Message::ListAsk(ask) => return not_available(ask).emit(replies),
             Message::Ping(ping) => return Message::Pong(Pong { token: ping.token }).emit(replies),
-            // A receipt means durable, and nothing durable stands behind the core yet.
-            Message::Report(_) => self.effects.note(Effect::ReportUnreceipted { reader }),
-            Message::Done(done) => self.effects.note(Effect::DoneReceived { reader, id: done.id, result: done.result }),
+            // Its receipt means durable, and comes when it is.
+            Message::Report(report) => self.effects.note(Effect::Reported { reader, report: *report }),
+            Message::Done(done) => self.done(*done),
             // A gateway's own messages have been refused by `check`.
             Message::Answer(_)
             | Message::Receipt(_)
@@ -61,13 +66,27 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    /// Ends the command under way that the reader says is done, or only tells of another.
+    fn done(&mut self, Done { id, result }: Done) {
+        let (reader, ended) = (self.reader, self.commands.end(id));
+        let outcome = match result {
+            CommandResult::Done => CommandOutcome::Done,
+            CommandResult::NotSupported => CommandOutcome::NotSupported,
+        };
+        self.effects.note(match ended {
+            true => Effect::CommandEnded { reader, id, outcome },
+            false => Effect::DoneReceived { reader, id, result },
+        });
+    }
+
     /// Answers a new ask by decision and a repeated one from memory.
     fn answer(&mut self, ask: &Ask, replies: &mut Writer<'_>) -> Result<(), NoRoom> {
         if let Some(given) = self.answers.find(self.boot, ask) {
             self.effects.note(Effect::AskRepeated { reader: self.reader });
             return replies.put(given);
         }
-        let decision = decide(self.world.view, self.reader, ask, self.now);
+        let World { view, overlay, .. } = *self.world;
+        let decision = decide(view, overlay, self.reader, ask, self.now);
         let (line, tone) = Line::of(decision.verdict);
         let answer = Message::Answer(Answer {
             request: ask.request,
@@ -82,8 +101,9 @@ impl Exchange<'_> {
         answer.emit(&mut message)?;
         let len = message.len();
         self.answers.keep(self.boot, ask, &buffer[..len]);
-        let (reader, boot, request, direction) = (self.reader, self.boot, ask.request, ask.direction);
-        self.effects.note(Effect::Decided(Decided { reader, boot, request, direction, decision }));
+        let Ask { request, direction, age_ms, .. } = *ask;
+        let (reader, boot) = (self.reader, self.boot);
+        self.effects.note(Effect::Decided(Decided { reader, boot, request, direction, age_ms, decision }));
         replies.put(&buffer[..len])
     }
 }

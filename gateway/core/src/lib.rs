@@ -6,18 +6,26 @@
 //! - [`View`] is a snapshot with its rules compiled for now ([`plan`]); [`decide()`] is the pure decision over it.
 //! - [`Worker`] owns the sessions, replay windows and answers kept of the readers that are its own. Reader `r` belongs to
 //!   worker `r % workers`, and a session's number names its worker, so that all state of a reader has one writer.
-//! - [`World`] is what one batch of datagrams sees: it changes between batches, never within one.
+//! - [`World`] is what one batch of datagrams sees: it changes between batches, never within one, but for the
+//!   [`Overlay`]: what operators order holds from the moment of the order.
+//! - [`Fold`] is everything durable that the core knows, made of events; [`Safety`] is the part of it that must be known
+//!   before the first answer. Neither is the worker's: they belong to who commits.
 #![forbid(unsafe_code)]
 
 mod asks;
+mod commands;
 pub mod decide;
 mod exchange;
+pub mod fold;
 mod handshake;
 pub mod keys;
 pub mod limits;
+pub mod orders;
 pub mod output;
+pub mod overlay;
 pub mod plan;
 mod reader;
+pub mod safety;
 mod session;
 pub mod texts;
 pub mod time;
@@ -25,8 +33,12 @@ pub mod view;
 pub mod worker;
 
 pub use decide::{Decision, decide};
+pub use fold::{Fold, Judge, ReportVerdict};
 pub use keys::Keys;
-pub use output::{Decided, DropReason, Effect, Outcome, Output};
+pub use orders::{OverlayEntry, OverlayFull, Standing, StandingOrders};
+pub use output::{CommandRefused, Decided, DropReason, Effect, Outcome, Output};
+pub use overlay::Overlay;
+pub use safety::Safety;
 pub use texts::{Line, Texts};
 pub use time::{Now, UnixSeconds};
 pub use view::View;

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use kalitka_protocol::limits::{
-    ANSWER_LEN, DATAGRAM_MAX, HANDSHAKE_LEN, INITIATION_INTERVAL_MIN, MESSAGE_HEADER_LEN, MESSAGES_MAX,
-    OLD_SESSION_LIFE, SESSION_AGE_MAX, TEXT_MAX,
+    ANSWER_LEN, COMMAND_AGE_MAX, DATAGRAM_MAX, HANDSHAKE_LEN, INITIATION_INTERVAL_MIN, MESSAGE_HEADER_LEN,
+    MESSAGES_MAX, OLD_SESSION_LIFE, SESSION_AGE_MAX, TEXT_MAX,
 };
 
 /// Bits of a session's number that name its worker: the lowest.
@@ -26,6 +26,22 @@ pub const ANSWER_LEN_MAX: usize = MESSAGE_HEADER_LEN + ANSWER_LEN + TEXT_MAX;
 /// [`NoRoom`](crate::Effect::NoRoom) and [`Skipped`](crate::Effect::Skipped) besides.
 pub const EFFECTS_MAX: usize = MESSAGES_MAX + 3;
 
+/// Commands that wait for one reader at most, the one under way among them.
+pub const COMMANDS_MAX: usize = 4;
+/// How long after a command was sent it is sent again.
+pub const COMMAND_REPEAT: Duration = Duration::from_millis(250);
+
+/// Credentials that operators have blocked or unblocked and that no snapshot contains yet, at most.
+pub const OVERLAY_MAX: usize = 65_536;
+/// Readers whose portal's mode operators have set, at most; besides the mode set for all.
+pub const OVERLAY_MODES_MAX: usize = READERS_MAX;
+
+/// Logs remembered of a reader: those of which reports were taken last.
+pub const LOGS_OF_A_READER: usize = 8;
+/// Readers whose logs are remembered: those of which reports were taken last. More than have keys at any one time, so that
+/// a reader that was taken away and comes back is known.
+pub const READERS_REMEMBERED: usize = 4 * READERS_MAX;
+
 /// How often a worker looks for sessions whose time is over.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Age at which a session's keys are forgotten: until then its datagrams are refused by name.
@@ -44,5 +60,7 @@ const _: () = {
     assert!(SWEEP_INTERVAL.as_millis() <= OLD_SESSION_LIFE.as_millis());
     assert!(INITIATION_INTERVAL_MIN.as_millis() < OLD_SESSION_LIFE.as_millis());
     assert!(SESSION_KEPT_MAX.as_secs() > SESSION_AGE_MAX.as_secs());
+    assert!(COMMANDS_MAX <= EFFECTS_MAX);
+    assert!(COMMAND_REPEAT.as_millis() < COMMAND_AGE_MAX.as_millis());
     assert!(PLAN_SECONDS_MAX >= WEEK_SECONDS);
 };

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use kalitka_protocol::limits::DATAGRAM_MAX;
-use kalitka_protocol::message::CommandResult;
+use kalitka_protocol::message::{CommandResult, Report};
 use kalitka_protocol::reason::Direction;
+use kalitka_protocol::upstream::CommandOutcome;
 use kalitka_protocol::{BootId, ReaderId, Stamp};
 
 use crate::decide::Decision;
@@ -112,12 +113,24 @@ pub enum Effect {
         /// The reader.
         reader: ReaderId,
     },
-    /// A report was read and left without a receipt: nothing durable holds it.
-    ReportUnreceipted {
+    /// A report was read. Its receipt is due when it is durable ([`Worker::receipt`](crate::Worker::receipt)); whether it
+    /// is the next of its log is judged where that is known ([`Judge`](crate::fold::Judge)).
+    Reported {
         /// The reader.
         reader: ReaderId,
+        /// The report, as it came.
+        report: Report,
     },
-    /// The reader says what became of a command.
+    /// A command has come to its end, and is not sent again.
+    CommandEnded {
+        /// The reader.
+        reader: ReaderId,
+        /// The command.
+        id: u64,
+        /// Done, not supported or given up.
+        outcome: CommandOutcome,
+    },
+    /// The reader says what became of a command that is not under way: a repeat, or one given up before.
     DoneReceived {
         /// The reader.
         reader: ReaderId,
@@ -149,8 +162,27 @@ pub struct Decided {
     pub request: u32,
     /// Which way.
     pub direction: Direction,
+    /// Milliseconds since the card was shown, to the sending of the ask; 65,535 means so much or more.
+    pub age_ms: u16,
     /// What was decided.
     pub decision: Decision,
+}
+
+/// Why a command is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandRefused {
+    /// The worker has no such reader.
+    #[error("no such reader has a key")]
+    ReaderUnknown,
+    /// [`COMMANDS_MAX`](crate::limits::COMMANDS_MAX) commands wait for the reader.
+    #[error("too many commands wait for the reader; try again when one has ended")]
+    Full,
+    /// The reader drops ids that are not above every one before.
+    #[error("the command's number is not above {highest}, which the reader was given")]
+    NotAbove {
+        /// The highest id taken for the reader.
+        highest: u64,
+    },
 }
 
 /// Room for what comes out of one datagram. Made once, used for many.
@@ -174,7 +206,7 @@ impl Output {
         Self { datagram: [0; DATAGRAM_MAX], len: 0, effects: Effects(Vec::with_capacity(EFFECTS_MAX)) }
     }
 
-    /// The datagram to send; empty unless the outcome was [`Outcome::Reply`].
+    /// The datagram to send; empty unless the outcome was [`Outcome::Reply`], or an address was given to send it to.
     #[must_use]
     pub fn datagram(&self) -> &[u8] {
         &self.datagram[..self.len]
@@ -203,6 +235,11 @@ impl Output {
 pub(crate) struct Effects(Vec<Effect>);
 
 impl Effects {
+    /// How many more fit.
+    pub(crate) fn room(&self) -> usize {
+        EFFECTS_MAX.saturating_sub(self.0.len())
+    }
+
     pub(crate) fn note(&mut self, effect: Effect) {
         debug_assert!(self.0.len() < EFFECTS_MAX, "EFFECTS_MAX counts every effect of a datagram");
         if self.0.len() < EFFECTS_MAX {

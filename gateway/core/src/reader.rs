@@ -8,6 +8,7 @@ use kalitka_protocol::{ReaderId, SessionId, Stamp};
 use subtle::ConstantTimeEq;
 
 use crate::asks::Answers;
+use crate::commands::Commands;
 use crate::limits::SESSION_KEPT_MAX;
 use crate::output::DropReason;
 use crate::session::Session;
@@ -27,6 +28,9 @@ pub(crate) struct Reader {
     old: Option<(Box<Session>, Duration)>,
     /// Made with the first session; outlives sessions and keys, because an ask's identity does.
     pub(crate) answers: Option<Box<Answers>>,
+    pub(crate) commands: Commands,
+    /// When the worker has been told that the reader's commands are due.
+    pub(crate) due: Option<Duration>,
 }
 
 /// Which of a reader's sessions a number names.
@@ -40,15 +44,17 @@ pub(crate) enum Which {
 impl Reader {
     pub(crate) fn new(id: ReaderId, psk: &Psk, stamp: Option<Stamp>) -> Self {
         let psk = psk.clone();
-        Self { id, psk, stamp, initiated: None, pending: None, current: None, old: None, answers: None }
+        let (initiated, pending, current, old) = (None, None, None, None);
+        let (answers, commands, due) = (None, Commands::default(), None);
+        Self { id, psk, stamp, initiated, pending, current, old, answers, commands, due }
     }
 
-    /// Takes `psk` as the reader's key. With another key than before, all begins anew: no initiation made under the former
-    /// key can come back under this one, and no answer that was given to whoever held it is given again.
-    pub(crate) fn rekey(&mut self, psk: &Psk) {
-        if !bool::from(self.psk.as_bytes().ct_eq(psk.as_bytes())) {
-            *self = Self::new(self.id, psk, None);
-        }
+    /// Takes `psk` as the reader's key. With another key than before, all begins anew, and what was is given back: no
+    /// initiation made under the former key can come back under this one, no answer that was given to whoever held it is
+    /// given again, and no command that was meant for them is carried out.
+    pub(crate) fn rekey(&mut self, psk: &Psk) -> Option<Self> {
+        let is_other = !bool::from(self.psk.as_bytes().ct_eq(psk.as_bytes()));
+        is_other.then(|| core::mem::replace(self, Self::new(self.id, psk, None)))
     }
 
     /// Takes the stamp of an authentic initiation, or refuses it and stays as it was.
@@ -94,6 +100,7 @@ impl Reader {
         if let Some(session) = self.pending.take() {
             let boot = session.boot;
             self.old = self.current.replace(session).filter(|old| old.boot == boot).map(|old| (old, now));
+            self.commands.hurry();
         }
     }
 

@@ -90,6 +90,11 @@ impl Session {
         now.saturating_sub(self.since)
     }
 
+    /// The highest counter seen of the reader.
+    pub(crate) fn highest(&self) -> Option<u64> {
+        self.seen.highest()
+    }
+
     /// Opens `sealed` in place and remembers its counter; gives the plaintext. The cheap checks come first, and nothing is
     /// remembered of a datagram that is not authentic.
     pub(crate) fn open<'a>(

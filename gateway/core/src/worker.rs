@@ -1,22 +1,25 @@
 //! One thread's share of the readers: datagrams in, at most one datagram and some effects out.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use kalitka_protocol::datagram::{self, Datagram, Handshake, Sealed};
 use kalitka_protocol::handshake::Welcome;
 use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN, TAG_LEN};
+use kalitka_protocol::message::{Command, Message, Order, Receipt};
 use kalitka_protocol::reason::FallBack;
+use kalitka_protocol::upstream::CommandOutcome;
 use kalitka_protocol::wire::{Malformed, Writer};
-use kalitka_protocol::{BootId, ReaderId, SessionId, Stamp};
+use kalitka_protocol::{BootId, LogId, ReaderId, SessionId, Stamp};
 use snow::params::NoiseParams;
 
 use crate::exchange::Exchange;
 use crate::handshake::{self, Ephemeral, Responder};
 use crate::keys::{Keys, ReaderKeys};
-use crate::limits::{READERS_MAX, SWEEP_INTERVAL, WORKERS_MAX};
-use crate::output::{DropReason, Effect, Outcome, Output};
+use crate::limits::{COMMANDS_MAX, READERS_MAX, SWEEP_INTERVAL, WORKERS_MAX};
+use crate::output::{CommandRefused, DropReason, Effect, Outcome, Output};
+use crate::overlay::Overlay;
 use crate::reader::{Reader, Which};
 use crate::session::{Place, Session};
 use crate::texts::Texts;
@@ -34,6 +37,8 @@ pub trait Entropy {
 pub struct World<'a> {
     /// The snapshot with its rules, once one is adopted.
     pub view: Option<&'a View>,
+    /// What operators have ordered since the snapshot was made.
+    pub overlay: &'a Overlay,
     /// The readers' keys.
     pub keys: &'a Keys,
     /// What persons are told.
@@ -71,6 +76,10 @@ pub struct Worker {
     /// The worker's readers by the place that their sessions' numbers name.
     readers: Vec<Option<Reader>>,
     places: BTreeMap<ReaderId, u16>,
+    /// The readers, by place, whose commands are due, and when.
+    due: BTreeSet<(Duration, u16)>,
+    /// Commands that ended with their readers' keys, to be told of.
+    ended: Vec<Effect>,
     swept: Duration,
 }
 
@@ -100,6 +109,8 @@ impl Worker {
             keys_version: None,
             readers: Vec::new(),
             places: BTreeMap::new(),
+            due: BTreeSet::new(),
+            ended: Vec::new(),
             swept: Duration::ZERO,
         }
     }
@@ -138,6 +149,75 @@ impl Worker {
         })
     }
 
+    /// Seals the receipt of `log` up to and with `number` (SPEC 7.4): all of it is durable. Gives where the datagram in
+    /// `out` goes; `None` when `reader` has no session, and the receipt waits for its next repeat.
+    pub fn receipt(
+        &mut self,
+        now: Duration,
+        reader: ReaderId,
+        log: LogId,
+        number: u64,
+        out: &mut Output,
+    ) -> Option<SocketAddr> {
+        out.clear();
+        let index = *self.places.get(&reader)?;
+        let session = self.readers.get_mut(usize::from(index))?.as_mut()?.current.as_deref_mut()?;
+        send(session, now, &Message::Receipt(Receipt { log, number }), out)
+    }
+
+    /// Takes a command for `reader`, to be sent by [`poll`](Self::poll) until it is done or, at `until`, given up.
+    /// [`Effect::CommandEnded`] tells which, once.
+    ///
+    /// # Errors
+    /// [`CommandRefused`]: nothing is sent then, and nothing told.
+    pub fn command(
+        &mut self,
+        now: Duration,
+        reader: ReaderId,
+        id: u64,
+        order: Order,
+        until: Duration,
+    ) -> Result<(), CommandRefused> {
+        let index = *self.places.get(&reader).ok_or(CommandRefused::ReaderUnknown)?;
+        let reader = self.readers.get_mut(usize::from(index)).and_then(Option::as_mut);
+        let reader = reader.ok_or(CommandRefused::ReaderUnknown)?;
+        reader.commands.push(now, id, order, until)?;
+        schedule(&mut self.due, index, reader);
+        Ok(())
+    }
+
+    /// The moment, by the monotonic clock, from which [`poll`](Self::poll) has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        if !self.ended.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.due.first().map(|&(due, _)| due)
+    }
+
+    /// Does what is due by itself, leaving in `out` at most one datagram, for the address that is given, and what came of
+    /// it. To be called while an address is given or [`next_timeout`](Self::next_timeout) has come.
+    pub fn poll(&mut self, now: Duration, out: &mut Output) -> Option<SocketAddr> {
+        out.clear();
+        let told = self.ended.len().min(out.effects.room());
+        self.ended.drain(..told).for_each(|effect| out.effects.note(effect));
+        while let Some(&(due, index)) = self.due.first()
+            && due <= now
+            && out.effects.room() >= COMMANDS_MAX
+        {
+            self.due.pop_first();
+            let reader = self.readers.get_mut(usize::from(index)).and_then(Option::as_mut);
+            let Some(reader) = reader else { continue };
+            reader.due = None;
+            let sent = advance(reader, now, out);
+            schedule(&mut self.due, index, reader);
+            if sent.is_some() {
+                return sent;
+            }
+        }
+        None
+    }
+
     fn take_sealed(
         &mut self,
         Arrival { world, now, from }: Arrival<'_>,
@@ -156,10 +236,11 @@ impl Worker {
         let (boot, firmware) = (session.boot, session.firmware);
         if which == Which::Pending {
             reader.promote(now.monotonic);
+            schedule(&mut self.due, index, reader);
             out.effects.note(Effect::SessionOpened { reader: reader.id, address: from, firmware });
         }
         // A datagram of the old session is answered in the current one: the reader has that, for it has used it.
-        let (Some(answers), Some(session)) = (&mut reader.answers, &mut reader.current) else {
+        let Reader { id, answers: Some(answers), current: Some(session), commands, .. } = reader else {
             return Err(DropReason::UnknownSession);
         };
         if session.peer != from {
@@ -167,12 +248,14 @@ impl Worker {
         }
         let Output { datagram, effects, .. } = &mut *out;
         let mut replies = Writer::new(&mut datagram[SEALED_HEADER_LEN..DATAGRAM_MAX - TAG_LEN]);
-        Exchange { world, now: now.seconds(), reader: reader.id, boot, answers, effects }
+        Exchange { world, now: now.seconds(), reader: *id, boot, answers, commands, effects }
             .take(plaintext, &mut replies)?;
-        match replies.len() {
+        let outcome = match replies.len() {
             0 => Ok(Outcome::Silent),
             len => session.seal(now.monotonic, &mut out.datagram, len).map(|len| out.reply(len)),
-        }
+        };
+        schedule(&mut self.due, index, reader);
+        outcome
     }
 
     /// The cheapest check comes first: nothing but its tag is looked at of an initiation that is forged.
@@ -210,14 +293,17 @@ impl Worker {
         owner
     }
 
-    /// Makes the worker's readers those of `keys`, when the table has changed.
-    fn follow(&mut self, keys: &Keys) {
+    /// Makes the worker's readers those of `keys`, when the table has changed. Each datagram does so too; who has a command
+    /// for a reader and perhaps no datagram before does it by this.
+    pub fn follow(&mut self, keys: &Keys) {
         if self.keys_version.replace(keys.version()) == Some(keys.version()) {
             return;
         }
         for place in &mut self.readers {
             if let Some(gone) = place.take_if(|reader| keys.get(reader.id).is_none()) {
-                self.places.remove(&gone.id);
+                let place = self.places.remove(&gone.id);
+                self.due.retain(|&(_, index)| Some(index) != place);
+                give_up_all(gone, &mut self.ended);
             }
         }
         for ReaderKeys { reader, psk, .. } in keys.iter() {
@@ -225,8 +311,14 @@ impl Worker {
                 continue;
             }
             let stamp = self.stamps.remove(reader);
-            match self.places.get(reader).and_then(|&index| self.readers.get_mut(usize::from(index))) {
-                Some(Some(known)) => known.rekey(psk),
+            let index = self.places.get(reader).copied();
+            match index.and_then(|index| self.readers.get_mut(usize::from(index))) {
+                Some(Some(known)) => {
+                    if let Some(former) = known.rekey(psk) {
+                        self.due.retain(|&(_, of)| Some(of) != index);
+                        give_up_all(former, &mut self.ended);
+                    }
+                }
                 _ => self.seat(Reader::new(*reader, psk, stamp)),
             }
         }
@@ -251,6 +343,50 @@ impl Worker {
             self.readers.iter_mut().flatten().for_each(|reader| reader.retire(now));
         }
     }
+}
+
+/// Seals `message` in `session`, alone; gives where it goes.
+fn send(session: &mut Session, now: Duration, message: &Message<'_>, out: &mut Output) -> Option<SocketAddr> {
+    let mut writer = Writer::new(&mut out.datagram[SEALED_HEADER_LEN..DATAGRAM_MAX - TAG_LEN]);
+    message.emit(&mut writer).ok()?;
+    let len = writer.len();
+    let len = session.seal(now, &mut out.datagram, len).ok()?;
+    out.reply(len);
+    Some(session.peer)
+}
+
+/// Gives up what of `reader`'s commands is over, and sends the first if it is due.
+fn advance(reader: &mut Reader, now: Duration, out: &mut Output) -> Option<SocketAddr> {
+    let Reader { id: reader, current, commands, .. } = reader;
+    commands.give_up(now, |id| out.effects.note(given_up(*reader, id)));
+    let session = current.as_deref_mut()?;
+    let (id, order) = commands.send(now)?;
+    let seen = session.highest()?;
+    send(session, now, &Message::Command(Command { id, seen, order }), out)
+}
+
+/// Notes anew when the commands of `reader`, at place `index`, are due.
+fn schedule(all: &mut BTreeSet<(Duration, u16)>, index: u16, reader: &mut Reader) {
+    let due = reader.commands.due(reader.current.is_some());
+    if due == reader.due {
+        return;
+    }
+    if let Some(before) = reader.due {
+        all.remove(&(before, index));
+    }
+    if let Some(due) = due {
+        all.insert((due, index));
+    }
+    reader.due = due;
+}
+
+/// Gives up the commands of a reader that is no more.
+fn give_up_all(mut gone: Reader, ended: &mut Vec<Effect>) {
+    ended.extend(gone.commands.drain().map(|id| given_up(gone.id, id)));
+}
+
+const fn given_up(reader: ReaderId, id: u64) -> Effect {
+    Effect::CommandEnded { reader, id, outcome: CommandOutcome::GivenUp }
 }
 
 /// A datagram's circumstances.

@@ -1,35 +1,78 @@
-//! The steady state of asks allocates nothing.
+//! The steady state of asks and reports allocates nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
-use common::ask;
 use common::rig::{Rig, TestReader};
+use common::{ask, uid};
 use kalitka_core::{Outcome, World};
-use kalitka_protocol::message::{Message, Ping};
+use kalitka_protocol::credential::Credential;
+use kalitka_protocol::message::{Message, Ping, Report, ReportKind};
 use kalitka_protocol::reason::Direction;
+use kalitka_protocol::{BootId, LogId, ReaderId};
+use kalitka_snapshot::model::PortalMode;
 
-#[test]
-fn asks_their_repeats_pings_and_forgeries_allocate_nothing() {
-    let (mut rig, mut reader) = (Rig::new(), TestReader::new(101));
+const LOG: LogId = LogId(7);
+
+fn report(number: u64) -> Message<'static> {
+    Message::Report(Report {
+        log: LOG,
+        number,
+        boot: BootId(0),
+        request: 0,
+        age_ms: 0,
+        count: 0,
+        kind: ReportKind::Passed,
+        direction: Some(Direction::Entry),
+        input: 0,
+        unasked: false,
+        oldest: number == 1,
+        card: None,
+    })
+}
+
+/// What is allocated by rounds of asks, repeats, pings, reports, receipts and forgeries.
+fn allocated(rig: &mut Rig) -> u64 {
+    let mut reader = TestReader::new(101);
     rig.connect(&mut reader);
     let ping = Message::Ping(Ping { token: 1, reports_waiting: 0, falling_back: false });
-    let messages = |request: u32| [Message::Ask(ask(request, 1 + request % 5, Direction::Entry)), ping.clone()];
+    let messages = |request: u32| {
+        let ask = Message::Ask(ask(request, 1 + request % 5, Direction::Entry));
+        [ask, ping.clone(), report(u64::from(request))]
+    };
     let sealed = (0..400).map(|round| reader.seal(&messages(1 + round / 2)));
     let mut datagrams: Vec<Vec<u8>> = sealed.collect();
     let (_, mut forged) = reader.initiate();
     forged[90] ^= 1;
 
-    let Rig { worker, keys, texts, view, now, out } = &mut rig;
-    let world = World { view: view.as_ref(), keys, texts, fall_back_after_ms: 1000 };
-    let mut replies = 0;
+    let Rig { worker, keys, texts, view, overlay, now, out } = rig;
+    let world = World { view: view.as_ref(), overlay, keys, texts, fall_back_after_ms: 1000 };
+    let (mut replies, mut receipts) = (0, 0);
     let allocated = allocation_counter::measure(|| {
-        for datagram in &mut datagrams {
+        for (number, datagram) in (1..).zip(&mut datagrams) {
             let outcome = worker.handle(&world, *now, reader.address, datagram, out);
             replies += usize::from(matches!(outcome, Outcome::Reply(_)));
             worker.handle(&world, *now, reader.address, &mut forged, out);
             worker.handle(&world, *now, reader.address, datagram, out);
+            receipts += usize::from(worker.receipt(now.monotonic, ReaderId(101), LOG, number, out).is_some());
+            assert_eq!((worker.next_timeout(), worker.poll(now.monotonic, out)), (None, None));
         }
     });
-    assert_eq!((replies, allocated.count_total), (datagrams.len(), 0));
+    assert_eq!((replies, receipts), (datagrams.len(), datagrams.len()));
+    allocated.count_total
+}
+
+#[test]
+fn asks_their_repeats_pings_reports_and_forgeries_allocate_nothing() {
+    assert_eq!(allocated(&mut Rig::new()), 0);
+}
+
+#[test]
+fn looking_up_what_operators_have_ordered_allocates_nothing() {
+    let mut rig = Rig::new();
+    for number in 0..1000 {
+        rig.overlay.block(Credential::from_uid(&uid(number)).unwrap(), u64::from(number) + 1).unwrap();
+    }
+    rig.overlay.set_mode(None, Some(PortalMode::Normal), 2000).unwrap();
+    assert_eq!(allocated(&mut rig), 0);
 }

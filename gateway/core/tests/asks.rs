@@ -4,12 +4,13 @@
 mod common;
 
 use common::rig::{Rig, TestReader, keys, laid_out, psk, view};
-use common::{GENERATION, ask};
+use common::{GENERATION, ask, uid};
 use kalitka_core::limits::EFFECTS_MAX;
 use kalitka_core::{Decided, DropReason, Effect, Line, Outcome};
+use kalitka_protocol::credential::Credential;
 use kalitka_protocol::limits::{DATAGRAM_MAX, TEXT_MAX};
 use kalitka_protocol::message::{
-    Answer, Command, CommandResult, Done, ListAsk, ListEntries, ListKind, ListPage, ListStatus, Message, Messages,
+    Answer, Ask, Command, CommandResult, Done, ListAsk, ListEntries, ListKind, ListPage, ListStatus, Message, Messages,
     Order, Ping, Pong, Receipt, Report, ReportKind,
 };
 use kalitka_protocol::reason::{Denial, Direction, Grant, Tone, Verdict};
@@ -43,8 +44,8 @@ fn requests(plaintext: &[u8]) -> Vec<u32> {
     answers(plaintext).iter().map(|answer| answer.request).collect()
 }
 
-fn report(number: u64) -> Message<'static> {
-    Message::Report(Report {
+fn report(number: u64) -> Report {
+    Report {
         log: LogId(5),
         number,
         boot: BootId(0),
@@ -55,8 +56,9 @@ fn report(number: u64) -> Message<'static> {
         direction: Some(ENTRY),
         input: 0,
         unasked: false,
+        oldest: number == 1,
         card: None,
-    })
+    }
 }
 
 #[test]
@@ -77,12 +79,14 @@ fn denial_says_why_and_holds_nothing_open() {
 #[test]
 fn decision_is_told_with_the_identity_of_its_ask() {
     let (mut rig, mut reader) = connected();
-    exchange(&mut rig, &mut reader, &[Message::Ask(ask(9, 1, Direction::Exit))]);
-    let [Effect::Decided(Decided { reader: asked, boot, request, direction, decision })] = rig.effects()[..] else {
+    exchange(&mut rig, &mut reader, &[Message::Ask(Ask { age_ms: 1234, ..ask(9, 1, Direction::Exit) })]);
+    let [Effect::Decided(Decided { reader: asked, boot, request, direction, age_ms, decision })] = rig.effects()[..]
+    else {
         panic!("{:?}", rig.effects())
     };
     assert_eq!((asked, boot, request, direction), (ReaderId(101), reader.boot, 9, Direction::Exit));
-    assert_eq!((decision.verdict, decision.holder), (Verdict::Grant(Grant::AccessLevel), Some(1)));
+    assert_eq!((decision.verdict, decision.holder, age_ms), (Verdict::Grant(Grant::AccessLevel), Some(1), 1234));
+    assert_eq!(decision.credential, Credential::from_uid(&uid(1)));
 }
 
 #[test]
@@ -185,7 +189,7 @@ fn messages_of_one_datagram_are_answered_in_one_in_their_order() {
     let messages = [
         Message::Ask(ask(1, 1, ENTRY)),
         Message::Ping(Ping { token: 5, reports_waiting: 1, falling_back: false }),
-        report(1),
+        Message::Report(report(1)),
         Message::Ask(ask(1, 1, ENTRY)),
     ];
     let reply = exchange(&mut rig, &mut reader, &messages);
@@ -194,7 +198,7 @@ fn messages_of_one_datagram_are_answered_in_one_in_their_order() {
     assert_eq!(replies[0], replies[2]);
     let reader = ReaderId(101);
     let effects = &rig.effects()[1..];
-    assert_eq!(effects, [Effect::ReportUnreceipted { reader }, Effect::AskRepeated { reader }]);
+    assert_eq!(effects, [Effect::Reported { reader, report: report(1) }, Effect::AskRepeated { reader }]);
 }
 
 #[test]
@@ -227,15 +231,16 @@ fn most_effects_that_a_datagram_can_have_fit() {
 }
 
 #[test]
-fn report_is_read_and_not_receipted() {
+fn reports_are_told_whole_in_their_order_and_get_no_receipt_by_themselves() {
     let (mut rig, mut reader) = connected();
-    let datagram = reader.seal(&[report(1), report(2)]);
+    let reports = [report(1), Report { request: 9, card: Some(ask(1, 1, ENTRY).card), ..report(2) }, report(7)];
+    let datagram = reader.seal(&reports.map(Message::Report));
     assert_eq!(rig.take(reader.address, &datagram), Outcome::Silent);
-    assert_eq!(rig.effects(), [Effect::ReportUnreceipted { reader: ReaderId(101) }; 2]);
+    assert_eq!(rig.effects(), reports.map(|report| Effect::Reported { reader: ReaderId(101), report }));
 }
 
 #[test]
-fn done_is_told_and_not_answered() {
+fn done_of_no_command_under_way_is_told_and_not_answered() {
     let (mut rig, mut reader) = connected();
     let datagram = reader.seal(&[Message::Done(Done { id: 3, result: CommandResult::NotSupported })]);
     assert_eq!(rig.take(reader.address, &datagram), Outcome::Silent);

@@ -4,9 +4,9 @@
 mod common;
 
 use common::{GATE, GATE_PORTAL, GENERATION, SUNDAY_NOON, ask, building, profile, slot, snapshot, uid};
-use kalitka_core::{Decision, UnixSeconds, View, decide};
+use kalitka_core::{Decision, Overlay, UnixSeconds, View, decide};
 use kalitka_protocol::ReaderId;
-use kalitka_protocol::credential::{CardFormat, CardRead};
+use kalitka_protocol::credential::{CardFormat, CardRead, Credential};
 use kalitka_protocol::message::Ask;
 use kalitka_protocol::reason::{Denial, Direction, Grant, Verdict};
 use kalitka_snapshot::model::{CredentialState, EXIT, HolderState, Model, NOBODY, PortalMode, Slot};
@@ -15,6 +15,7 @@ use kalitka_snapshot::model::{CredentialState, EXIT, HolderState, Model, NOBODY,
 struct Case {
     model: Model,
     slot: Option<Slot>,
+    overlay: Overlay,
     adopted: bool,
     reader: u32,
     ask: Ask,
@@ -24,7 +25,8 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let (model, slot) = (building(), Some(slot(1, profile::ALWAYS)));
-        Self { model, slot, adopted: true, reader: GATE, ask: ask(1, 1, Direction::Entry), now: SUNDAY_NOON }
+        let (overlay, ask) = (Overlay::default(), ask(1, 1, Direction::Entry));
+        Self { model, slot, overlay, adopted: true, reader: GATE, ask, now: SUNDAY_NOON }
     }
 
     fn of(changes: &[fn(&mut Self)]) -> Self {
@@ -58,7 +60,7 @@ impl Case {
         self.model.slots = vec![slot(999, profile::NOTHING)];
         self.model.slots.extend(self.slot);
         let view = View::build(snapshot(self.model, GENERATION), SUNDAY_NOON);
-        decide(self.adopted.then_some(&view), ReaderId(self.reader), &self.ask, self.now)
+        decide(self.adopted.then_some(&view), &self.overlay, ReaderId(self.reader), &self.ask, self.now)
     }
 
     fn verdict(self) -> Verdict {
@@ -75,6 +77,11 @@ struct Fault {
 
 const fn fault(thing: &'static str, reason: Denial, make: fn(&mut Case)) -> Fault {
     Fault { thing, reason, make }
+}
+
+/// The card of the ask.
+fn card() -> Credential {
+    Credential::from_uid(&uid(1)).unwrap()
 }
 
 fn wiegand_34() -> CardRead {
@@ -94,10 +101,14 @@ const FAULTS: &[Fault] = &[
     fault("plan", Denial::PlanMissing, |case| case.now.0 += 100 * 24 * 3600),
     fault("card", Denial::MalformedCard, |case| case.ask.card = bad_parity()),
     fault("card", Denial::ShapeNotDeclared, |case| case.ask.card = wiegand_34()),
+    fault("ordered mode", Denial::PortalClosed, |case| {
+        case.overlay.set_mode(None, Some(PortalMode::Closed), 1).unwrap();
+    }),
     fault("mode", Denial::PortalClosed, |case| case.mode(PortalMode::Closed)),
     fault("mode", Denial::DirectionClosed, |case| case.mode(PortalMode::ExitOnly)),
     fault("served", Denial::DirectionClosed, |case| case.model.readers[0].directions = EXIT),
     fault("known", Denial::UnknownCredential, |case| case.ask.card = CardRead::from_uid(&uid(2)).unwrap()),
+    fault("ordered", Denial::CredentialBlocked, |case| case.overlay.block(card(), 2).unwrap()),
     fault("credential", Denial::AmbiguousCredential, |case| case.credential(CredentialState::Ambiguous)),
     fault("credential", Denial::CredentialInStock, |case| case.credential(CredentialState::InStock)),
     fault("credential", Denial::CredentialBlockedForATime, |case| case.credential(CredentialState::BlockedForATime)),
@@ -123,6 +134,7 @@ fn without_a_fault_it_is_a_grant() {
     let decision = Case::new().decide();
     let expected = Decision {
         verdict: Verdict::Grant(Grant::AccessLevel),
+        credential: Some(card()),
         holder: Some(1),
         profile: Some(profile::ALWAYS),
         portal: Some(0),
@@ -165,7 +177,7 @@ fn of_two_faults_the_first_in_precedence_decides() {
 #[test]
 fn free_portal_lets_pass_whatever_comes_after_its_mode() {
     let free: fn(&mut Case) = |case| case.mode(PortalMode::Free);
-    for fault in FAULTS.iter().filter(|fault| fault.thing != "mode") {
+    for fault in FAULTS.iter().filter(|fault| !fault.thing.ends_with("mode")) {
         let precedes = matches!(fault.thing, "age" | "snapshot" | "reader" | "plan" | "card" | "served");
         let expected = if precedes { Verdict::Deny(fault.reason) } else { Verdict::Grant(Grant::PortalFree) };
         assert_eq!(Case::of(&[free, fault.make]).verdict(), expected, "{}", fault.reason.label());
@@ -262,6 +274,9 @@ fn a_denial_names_the_holder_once_the_card_was_looked_up() {
     assert_eq!((ambiguous.holder, ambiguous.profile), (None, None));
     let closed = Case::of(&[|case| case.mode(PortalMode::Closed)]).decide();
     assert_eq!((closed.holder, closed.portal), (None, Some(0)));
+    assert_eq!((blocked.credential, closed.credential), (Some(card()), Some(card())));
+    let malformed = Case::of(&[|case| case.ask.card = bad_parity()]).decide();
+    assert_eq!((malformed.credential, malformed.portal), (None, Some(0)));
     let none = Case::of(&[|case| case.adopted = false]).decide();
     assert_eq!((none.portal, none.generation), (None, 0));
 }

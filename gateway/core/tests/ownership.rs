@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::rig::{Link, TestReader, entropy, keys, psk, view};
 use common::{GENERATION, SUNDAY_NOON, ask};
-use kalitka_core::{Effect, Keys, Now, Outcome, Output, ReaderStatus, Texts, View, Worker, World};
+use kalitka_core::{Effect, Keys, Now, Outcome, Output, Overlay, ReaderStatus, Texts, View, Worker, World};
 use kalitka_protocol::handshake::Initiator;
 use kalitka_protocol::message::{Message, Ping, Report, ReportKind};
 use kalitka_protocol::reason::Direction;
@@ -71,6 +71,7 @@ struct Model {
     views: [View; 2],
     adopted: usize,
     texts: Texts,
+    overlay: Overlay,
     now: Now,
     out: [Output; 2],
     replies: usize,
@@ -89,6 +90,7 @@ impl Model {
             views: [view(GENERATION), view(GENERATION + 1)],
             adopted: 0,
             texts: Texts::default(),
+            overlay: Overlay::default(),
             now: Now { monotonic: Duration::from_secs(1), wall_ms: SUNDAY_NOON.0 * 1000 },
             out: [Output::new(), Output::new()],
             replies: 0,
@@ -146,6 +148,7 @@ impl Model {
                 direction: None,
                 input: 0,
                 unasked: false,
+                oldest: true,
                 card: None,
             }),
             2 => Message::Ask(ask(self.rng.u32(..=twin.requests), self.rng.u32(1..5), Direction::Exit)),
@@ -215,7 +218,8 @@ impl Model {
     /// Worker `worker` of the two handles `packet`; the one worker sees it when its owner does.
     fn handle(&mut self, worker: usize, packet: Packet) {
         let view = Some(&self.views[self.adopted]);
-        let world = World { view, keys: &self.keys, texts: &self.texts, fall_back_after_ms: 1000 };
+        let (overlay, keys, texts) = (&self.overlay, &self.keys, &self.texts);
+        let world = World { view, overlay, keys, texts, fall_back_after_ms: 1000 };
         let [out_two, out_one] = &mut self.out;
         let mut bytes = packet.bytes.clone();
         let outcome = self.two[worker].handle(&world, self.now, packet.from, &mut bytes[TWO], out_two);
@@ -257,7 +261,8 @@ impl Model {
     }
 
     fn assert_same_state(&mut self) {
-        let world = World { view: None, keys: &self.keys, texts: &self.texts, fall_back_after_ms: 1000 };
+        let (overlay, keys, texts) = (&self.overlay, &self.keys, &self.texts);
+        let world = World { view: None, overlay, keys, texts, fall_back_after_ms: 1000 };
         for worker in self.two.iter_mut().chain([&mut self.one]) {
             // So that each has seen the last table of keys.
             worker.handle(&world, self.now, SocketAddr::from(([0; 4], 0)), &mut [], &mut self.out[TWO]);
@@ -293,7 +298,8 @@ fn initiation_goes_to_its_readers_owner_and_its_session_names_it() {
         let reader = &mut twin.readers[TWO];
         let owner = usize::try_from(reader.id.0 % 2).unwrap();
         let (initiator, bytes) = reader.initiate();
-        let world = World { view: None, keys: &model.keys, texts: &model.texts, fall_back_after_ms: 1000 };
+        let (overlay, keys, texts) = (&model.overlay, &model.keys, &model.texts);
+        let world = World { view: None, overlay, keys, texts, fall_back_after_ms: 1000 };
         let from = reader.address;
         let out = &mut model.out[TWO];
         let outcome = model.two[1 - owner].handle(&world, model.now, from, &mut bytes.clone(), out);

@@ -113,9 +113,15 @@ pub(crate) fn slot(number: u32, profile: u16) -> Slot {
 
 /// `model`, built, signed and verified as generation `generation`.
 pub(crate) fn snapshot(model: Model, generation: u32) -> Arc<Snapshot> {
+    snapshot_after(model, generation, 0)
+}
+
+/// The same, with the commands up to `last_command` in it.
+pub(crate) fn snapshot_after(model: Model, generation: u32, last_command: u64) -> Arc<Snapshot> {
     let secret = SigningKey::from_bytes(&[7; 32]);
     let publisher: String = secret.verifying_key().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let edition = Edition { building: BUILDING, organisation: 3, generation, created: 1_795_000_000, last_command: 0 };
+    let (building, organisation, created) = (BUILDING, 3, 1_795_000_000);
+    let edition = Edition { building, organisation, generation, created, last_command };
     let signed = sign(build_model(&edition, model).unwrap(), &secret).unwrap();
     let publishers = [PublisherKey::from_hex(&publisher).unwrap()];
     Arc::new(Snapshot::verify(AlignedBytes::from(signed.as_slice()), &publishers, BUILDING).unwrap())

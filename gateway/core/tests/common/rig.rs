@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kalitka_core::{Effect, Entropy, Keys, Now, Outcome, Output, Texts, View, Worker, World};
+use kalitka_core::{Effect, Entropy, Keys, Now, Outcome, Output, Overlay, Texts, View, Worker, World};
 use kalitka_protocol::datagram::Datagram;
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys, Welcome};
 use kalitka_protocol::limits::{DATAGRAM_MAX, SEALED_HEADER_LEN};
@@ -50,6 +50,7 @@ pub(crate) struct Rig {
     pub(crate) keys: Keys,
     pub(crate) texts: Texts,
     pub(crate) view: Option<View>,
+    pub(crate) overlay: Overlay,
     pub(crate) now: Now,
     pub(crate) out: Output,
 }
@@ -67,6 +68,7 @@ impl Rig {
             keys: keys(1, &[(101, 1), (102, 1), (103, 1)]),
             texts: Texts::default(),
             view: Some(view(GENERATION)),
+            overlay: Overlay::default(),
             now: Now { monotonic: Duration::from_secs(1000), wall_ms: SUNDAY_NOON.0 * 1000 },
             out: Output::new(),
         }
@@ -80,9 +82,22 @@ impl Rig {
     /// Hands a copy of `datagram` to the worker.
     pub(crate) fn take(&mut self, from: SocketAddr, datagram: &[u8]) -> Outcome {
         let mut datagram = datagram.to_vec();
-        let Self { worker, keys, texts, view, now, out } = self;
-        let world = World { view: view.as_ref(), keys, texts, fall_back_after_ms: 1000 };
+        let Self { worker, keys, texts, view, overlay, now, out } = self;
+        let world = World { view: view.as_ref(), overlay, keys, texts, fall_back_after_ms: 1000 };
         worker.handle(&world, *now, from, &mut datagram, out)
+    }
+
+    /// What the worker sends by itself now, each with where it goes, and what it tells of meanwhile.
+    pub(crate) fn poll(&mut self) -> (Vec<(SocketAddr, Vec<u8>)>, Vec<Effect>) {
+        let (mut sent, mut effects) = (Vec::new(), Vec::new());
+        loop {
+            let address = self.worker.poll(self.now.monotonic, &mut self.out);
+            effects.extend_from_slice(self.out.effects());
+            sent.extend(address.map(|address| (address, self.out.datagram().to_vec())));
+            if address.is_none() && self.worker.next_timeout().is_none_or(|due| due > self.now.monotonic) {
+                return (sent, effects);
+            }
+        }
     }
 
     /// Hands a copy of `datagram` to the worker and gives the reply.
