@@ -1,0 +1,247 @@
+//! Finds whole blocks and records in the raw files of a store that cannot be trusted or opened, whatever lies around them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use kalitka_protocol::EpochId;
+
+use crate::block::{self, BlockHeader};
+use crate::error::StoreError;
+use crate::limits::{BLOCK_HEADER_LEN, BLOCK_MAX, CARVE_BYTES, KEPT_BYTES_MAX};
+use crate::record::{self, Record, Void};
+
+/// What the magics of blocks and records begin with.
+const MAGIC_START: [u8; 3] = *b"KLT";
+/// The file of a piece that is kept in memory.
+const KEPT: usize = usize::MAX;
+/// How much is skipped where the disk gives nothing.
+const UNREADABLE_BYTES: u64 = 4096;
+
+/// A whole block and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) file: usize,
+    pub(crate) at: u64,
+    pub(crate) len: usize,
+    pub(crate) ordinal: u64,
+    pub(crate) epoch: EpochId,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) sequence: u64,
+    pub(crate) origin: Option<(EpochId, u64)>,
+    /// The beginnings of the hashes before the first event and of the last.
+    pub(crate) before: u64,
+    pub(crate) end: u64,
+}
+
+impl Piece {
+    pub(crate) const fn last(&self) -> u64 {
+        self.first + self.count as u64 - 1
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Carved {
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) pieces: Vec<Piece>,
+    /// The newest of each epoch, by ordinal.
+    pub(crate) records: BTreeMap<u64, Record>,
+    /// Blocks that may no longer lie in any file.
+    kept: Vec<Vec<u8>>,
+}
+
+impl Carved {
+    /// Looks through all files under `folder`, one level of folders deep.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be listed, or a file cannot be opened.
+    pub(crate) fn look_through(&mut self, folder: &Path, building: u32) -> Result<(), StoreError> {
+        for path in files_under(folder)? {
+            let number = self.files.len();
+            let file = File::open(&path)?;
+            self.files.push(path);
+            look_into(&file, &mut |bytes, at| self.take(bytes, number, at, building))?;
+        }
+        Ok(())
+    }
+
+    /// Adds what was read before the store was opened.
+    pub(crate) fn add(&mut self, kept: Kept, building: u32) {
+        for record in kept.records.into_values() {
+            take_record(&mut self.records, &record.to_bytes());
+        }
+        for (at, (_, value)) in (0..).zip(kept.blocks.into_values()) {
+            self.take(&value, KEPT, at, building);
+            self.kept.push(value);
+        }
+    }
+
+    /// The piece's bytes, as they lie.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when they have changed since they were found.
+    pub(crate) fn load(&self, piece: &Piece, open: &mut Option<(usize, File)>) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; piece.len];
+        if piece.file == KEPT {
+            let value = usize::try_from(piece.at).ok().and_then(|at| self.kept.get(at));
+            return value.cloned().ok_or_else(|| StoreError::Damaged("a kept block is gone".into()));
+        }
+        if open.as_ref().is_none_or(|(number, _)| *number != piece.file) {
+            *open = self.files.get(piece.file).map(File::open).transpose()?.map(|file| (piece.file, file));
+        }
+        if let Some((_, file)) = open {
+            file.read_exact_at(&mut bytes, piece.at)?;
+        }
+        let same = block::parse(&bytes).is_some_and(|block| block.header.sequence == piece.sequence);
+        if same { Ok(bytes) } else { Err(StoreError::Damaged("a block has changed while it was salvaged".into())) }
+    }
+
+    /// Takes the block or record at the beginning of `bytes`; gives its length.
+    fn take(&mut self, bytes: &[u8], file: usize, at: u64, building: u32) -> Option<usize> {
+        if let Some(len) = take_record(&mut self.records, bytes) {
+            return Some(len);
+        }
+        let block = block::parse_front(bytes)?;
+        let walked = block.walk(building).ok()?;
+        let BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before } = block.header;
+        let len = BLOCK_HEADER_LEN + block.events.len();
+        let (before, end) = (beginning(&hash_before), beginning(&walked.hash));
+        self.pieces.push(Piece { file, at, len, ordinal, epoch, first, count, sequence, origin, before, end });
+        Some(len)
+    }
+}
+
+/// What the hub does not have yet of a store, read before sled opens it: damage in its newest segment sled takes for a
+/// torn end, and overwrites what comes behind.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// By ordinal and first number, with their sequence.
+    blocks: BTreeMap<(u64, u64), (u64, Vec<u8>)>,
+    records: BTreeMap<u64, Record>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Reads the files under `folder`. Of more than is kept the oldest goes first.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn read(folder: &Path) -> Result<Self, StoreError> {
+        let mut kept = Self::default();
+        let paths = if folder.is_dir() { files_under(folder)? } else { Vec::new() };
+        for path in &paths {
+            look_into(&File::open(path)?, &mut |bytes, _| take_record(&mut kept.records, bytes))?;
+        }
+        for path in &paths {
+            look_into(&File::open(path)?, &mut |bytes, _| kept.take_block(bytes))?;
+        }
+        Ok(kept)
+    }
+
+    fn take_block(&mut self, bytes: &[u8]) -> Option<usize> {
+        let block = block::parse_front(bytes)?;
+        let BlockHeader { ordinal, first, sequence, .. } = block.header;
+        let len = BLOCK_HEADER_LEN + block.events.len();
+        let acknowledged = self.records.get(&ordinal).map_or(0, |record| record.acknowledged);
+        let newer = self.blocks.get(&(ordinal, first)).is_none_or(|(known, _)| *known < sequence);
+        if block.header.last() > acknowledged && newer {
+            let replaced = self.blocks.insert((ordinal, first), (sequence, bytes[..len].to_vec()));
+            self.bytes += len;
+            self.bytes -= replaced.map_or(0, |(_, value)| value.len());
+        }
+        while self.bytes > KEPT_BYTES_MAX {
+            self.bytes -= self.blocks.pop_first().map_or(self.bytes, |(_, (_, value))| value.len());
+        }
+        Some(len)
+    }
+
+    /// Whether a block is here that is behind event `last` of the epoch with `ordinal`, the newest of the opened store, and
+    /// begins no later than `end`: then sled has dropped its end without a word.
+    pub(crate) fn reaches_behind(&self, ordinal: u64, last: u64, void: Void, end: u64) -> bool {
+        let mut behind = self.blocks.range((ordinal, last + 1)..);
+        behind.any(|(&(place, first), (sequence, _))| {
+            let is_void = place == ordinal && first > void.number && *sequence <= void.sequence;
+            !is_void && (place > ordinal || first <= end)
+        })
+    }
+}
+
+fn take_record(records: &mut BTreeMap<u64, Record>, bytes: &[u8]) -> Option<usize> {
+    let (record, len) = record::parse_front(bytes)?;
+    let known = records.entry(record.ordinal).or_insert_with(|| record.clone());
+    if known.sequence <= record.sequence {
+        *known = record;
+    }
+    Some(len)
+}
+
+/// Calls `take` wherever in `file` a block or record may begin; it gives the length of what it took.
+fn look_into(file: &File, take: &mut dyn FnMut(&[u8], u64) -> Option<usize>) -> Result<(), StoreError> {
+    let len = file.metadata()?.len();
+    let mut window = vec![0; CARVE_BYTES + BLOCK_MAX];
+    let mut base = 0;
+    while base < len {
+        let Ok(filled) = fill(file, &mut window, base) else {
+            base += UNREADABLE_BYTES;
+            continue;
+        };
+        // What begins in the last part may not be whole here: it is looked at again from there.
+        let whole_to = if base + filled as u64 >= len { filled } else { filled.saturating_sub(BLOCK_MAX).max(1) };
+        base += look_at(&window[..filled], whole_to, base, take) as u64;
+    }
+    Ok(())
+}
+
+/// Looks at what begins in `window` before `whole_to`; gives where the next window begins.
+fn look_at(window: &[u8], whole_to: usize, base: u64, take: &mut dyn FnMut(&[u8], u64) -> Option<usize>) -> usize {
+    let mut at = 0;
+    while at < whole_to {
+        let Some(ahead) = window[at..whole_to].iter().position(|&byte| byte == MAGIC_START[0]) else { return whole_to };
+        at += ahead;
+        let may_begin = window[at..].starts_with(&MAGIC_START);
+        at += if may_begin { take(&window[at..], base + at as u64).unwrap_or(1) } else { 1 };
+    }
+    at
+}
+
+fn beginning(hash: &[u8; 32]) -> u64 {
+    hash.first_chunk().map_or(0, |start| u64::from_le_bytes(*start))
+}
+
+fn fill(file: &File, window: &mut [u8], base: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < window.len() {
+        match file.read_at(&mut window[filled..], base + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What came before the place that cannot be read is taken first.
+            Err(_) if filled > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Regular files in `folder` and in folders in it, in a fixed order.
+fn files_under(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_file() {
+            files.push(entry.path());
+        } else if kind.is_dir() {
+            let inner = fs::read_dir(entry.path())?.flatten();
+            files.extend(
+                inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path()),
+            );
+        }
+    }
+    files.sort();
+    Ok(files)
+}

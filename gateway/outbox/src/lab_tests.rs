@@ -1,0 +1,336 @@
+//! What the tests build with: events, a folder, and a ground that records, and fails when told to.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use kalitka_protocol::EpochId;
+use kalitka_protocol::event::{Body, ClockQuality, EpochBegun, Event, EventHeader, Events, Loss};
+use kalitka_protocol::limits::EVENT_LEN_MAX;
+use kalitka_protocol::wire::Writer;
+use tempfile::TempDir;
+
+use crate::Outbox;
+use crate::error::{OpenError, StoreError};
+use crate::ground::{Ground, Kind};
+use crate::segment_log::SegmentLog;
+use crate::sled_store::{Barrier, SledStore};
+use crate::store::{Key, Store, Visit};
+use crate::types::{Begun, Bounds, Head, Opening};
+
+pub(crate) const BUILDING: u32 = 7;
+pub(crate) const ROOMY: Bounds = Bounds { events_max: 1 << 40, bytes_max: 1 << 40, keep_acknowledged: 1 << 40 };
+/// A kind that no version knows, to fill events with what one likes.
+pub(crate) const FILLER: u8 = 200;
+
+/// What was done, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Put,
+    Remove,
+    Flush,
+    SyncData,
+    OpenSled,
+    OpenLog,
+}
+
+/// What shall fail, and what was done.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) steps: Vec<Step>,
+    /// Free bytes; `None` for plenty.
+    pub(crate) free: Option<u64>,
+    /// What the next openings of sled meet: `None` for no fault.
+    pub(crate) opens: VecDeque<Option<StoreError>>,
+    /// What the next steps of that kind meet.
+    pub(crate) puts: VecDeque<Option<io::ErrorKind>>,
+    pub(crate) flushes: VecDeque<Option<io::ErrorKind>>,
+    pub(crate) syncs: VecDeque<Option<io::ErrorKind>>,
+    /// A folder that is copied at each sync, before and after, and the copies.
+    pub(crate) copied: Option<std::path::PathBuf>,
+    pub(crate) copies: Vec<TempDir>,
+    /// The inode of the file last synced.
+    pub(crate) synced_inode: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared(Arc<Mutex<Faults>>);
+
+impl Shared {
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Faults) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    /// Keeps the folder as it stands, when that is wanted.
+    fn copy(&self) {
+        let Some(source) = self.with(|faults| faults.copied.clone()) else { return };
+        let target = tempfile::tempdir().unwrap();
+        copy_folder(&source, target.path());
+        self.with(|faults| faults.copies.push(target));
+    }
+
+    /// What was done since the last look.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.with(|faults| std::mem::take(&mut faults.steps))
+    }
+}
+
+#[derive(Debug)]
+struct Lab(Shared);
+
+impl Ground for Lab {
+    fn open(&mut self, kind: Kind, folder: &Path) -> Result<Box<dyn Store>, StoreError> {
+        let step = if kind == Kind::Sled { Step::OpenSled } else { Step::OpenLog };
+        let fault = self.0.with(|faults| {
+            faults.steps.push(step);
+            if kind == Kind::Sled { faults.opens.pop_front().flatten() } else { None }
+        });
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let store: Box<dyn Store> = match kind {
+            Kind::Sled => Box::new(SledStore::open(folder, Box::new(Told(self.0.clone())))?),
+            Kind::Log => Box::new(SegmentLog::open(folder)?),
+        };
+        Ok(Box::new(Watched { store, shared: self.0.clone() }))
+    }
+
+    fn free(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.0.with(|faults| faults.free.unwrap_or(u64::MAX)))
+    }
+}
+
+/// The real barrier, with a record and faults before it.
+#[derive(Debug)]
+pub(crate) struct Told(pub(crate) Shared);
+
+impl Barrier for Told {
+    fn flush(&mut self, db: &sled::Db) -> sled::Result<()> {
+        let fault = self.0.with(|faults| {
+            faults.steps.push(Step::Flush);
+            faults.flushes.pop_front().flatten()
+        });
+        fault.map_or_else(|| db.flush().map(drop), |kind| Err(sled::Error::Io(kind.into())))
+    }
+
+    fn sync_data(&mut self, file: &File) -> io::Result<()> {
+        let inode = file.metadata()?.ino();
+        let fault = self.0.with(|faults| {
+            faults.steps.push(Step::SyncData);
+            faults.synced_inode = inode;
+            faults.syncs.pop_front().flatten()
+        });
+        self.0.copy();
+        fault.map_or_else(|| file.sync_data(), |kind| Err(kind.into()))?;
+        self.0.copy();
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Watched {
+    store: Box<dyn Store>,
+    shared: Shared,
+}
+
+impl Store for Watched {
+    fn put(&mut self, key: Key, value: &[u8]) -> Result<(), StoreError> {
+        let fault = self.shared.with(|faults| {
+            faults.steps.push(Step::Put);
+            faults.puts.pop_front().flatten()
+        });
+        fault.map_or_else(|| self.store.put(key, value), |kind| Err(StoreError::Io(kind.into())))
+    }
+
+    fn remove(&mut self, key: Key) -> Result<(), StoreError> {
+        self.shared.with(|faults| faults.steps.push(Step::Remove));
+        self.store.remove(key)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.store.sync()
+    }
+
+    fn at_or_before(&mut self, key: Key) -> Result<Option<(Key, Vec<u8>)>, StoreError> {
+        self.store.at_or_before(key)
+    }
+
+    fn scan(&mut self, key: Key, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.store.scan(key, visit)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.store.disk_bytes()
+    }
+}
+
+/// An outbox's folder and what it is opened with.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) folder: TempDir,
+    pub(crate) shared: Shared,
+    pub(crate) machine: [u8; 16],
+    pub(crate) building: u32,
+    pub(crate) known: Option<Head>,
+    pub(crate) limits: Bounds,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            shared: Shared::default(),
+            machine: [1; 16],
+            building: BUILDING,
+            known: None,
+            limits: ROOMY,
+        }
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("outbox")
+    }
+
+    pub(crate) fn try_open(&self, fresh: u64) -> Result<(Outbox, Begun), OpenError> {
+        self.try_open_at(&self.path(), fresh)
+    }
+
+    pub(crate) fn try_open_at(&self, folder: &Path, fresh: u64) -> Result<(Outbox, Begun), OpenError> {
+        let Self { machine, building, known, limits, .. } = *self;
+        let fresh_epoch = EpochId(fresh);
+        let opening = Opening { folder, building, machine, fresh_epoch, known, limits };
+        Outbox::open_on(Box::new(Lab(self.shared.clone())), opening)
+    }
+
+    pub(crate) fn open(&self, fresh: u64) -> (Outbox, Begun) {
+        self.try_open(fresh).unwrap()
+    }
+
+    /// A new outbox with epoch 1 begun and events up to number `last`; commits end at multiples of `together`.
+    pub(crate) fn filled(&self, last: u64, together: u64) -> Outbox {
+        let (mut outbox, begun) = self.open(1);
+        start(&mut outbox, &begun);
+        fill(&mut outbox, last, together);
+        outbox
+    }
+
+    /// The folder of the store in use.
+    pub(crate) fn store(&self) -> std::path::PathBuf {
+        let mut stores: Vec<_> = std::fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| ["sled-", "log-"].iter().any(|kind| path.display().to_string().contains(kind)))
+            .collect();
+        assert_eq!(stores.len(), 1, "{stores:?}");
+        stores.pop().unwrap()
+    }
+}
+
+pub(crate) fn event(epoch: EpochId, number: u64, body: Body<'_>) -> Vec<u8> {
+    let header = EventHeader {
+        building: BUILDING,
+        epoch,
+        number,
+        wall_us: 1_700_000_000_000_000 + i64::try_from(number).unwrap(),
+        monotonic_us: number,
+        gateway_boot: 1,
+        quality: ClockQuality::Good,
+        jumped: false,
+    };
+    let mut bytes = [0; EVENT_LEN_MAX];
+    let mut out = Writer::new(&mut bytes);
+    Event { header, body }.emit(&mut out).unwrap();
+    let len = out.len();
+    bytes[..len].to_vec()
+}
+
+/// An event that says `text` and nothing else.
+pub(crate) fn said(epoch: EpochId, number: u64, text: &[u8]) -> Vec<u8> {
+    event(epoch, number, Body::Unknown { kind: FILLER, bytes: text })
+}
+
+/// Appends the beginning of an epoch as the journal does.
+pub(crate) fn start(outbox: &mut Outbox, begun: &Begun) {
+    let Begun::NewEpoch { before, losses, .. } = begun else { panic!("{begun:?}") };
+    let before = *before;
+    let epoch = outbox.head().epoch;
+    let (last, hash) = before.map_or((0, [0; 32]), |before| (before.number, before.hash));
+    let first = EpochBegun { before: before.map(|before| before.epoch), last, hash };
+    let mut events = event(epoch, 1, Body::EpochBegun(first));
+    for (number, loss) in (2..).zip(losses) {
+        events.extend(event(epoch, number, Body::Loss(*loss)));
+    }
+    outbox.append(&events).unwrap();
+}
+
+/// Appends the loss as the next event.
+pub(crate) fn tell(outbox: &mut Outbox, loss: Loss) {
+    let head = outbox.head();
+    outbox.append(&event(head.epoch, head.number + 1, Body::Loss(loss))).unwrap();
+}
+
+/// The text of filler event `number`: about 100 bytes, and different for each.
+pub(crate) fn text(number: u64) -> Vec<u8> {
+    format!("event {number} {}", "x".repeat(usize::try_from(number % 80).unwrap())).into_bytes()
+}
+
+/// The filler events from the head's successor up to `last`.
+pub(crate) fn next_events(head: Head, last: u64) -> Vec<u8> {
+    (head.number + 1..=last).flat_map(|number| said(head.epoch, number, &text(number))).collect()
+}
+
+/// Appends filler events up to number `last`; commits end at multiples of `together`.
+pub(crate) fn fill(outbox: &mut Outbox, last: u64, together: u64) {
+    while outbox.head().number < last {
+        let next = ((outbox.head().number / together + 1) * together).min(last);
+        let head = outbox.append(&next_events(outbox.head(), next)).unwrap();
+        assert_eq!(head.number, next);
+    }
+}
+
+/// Everything held: epoch, number and bytes, oldest epoch first.
+pub(crate) fn held(outbox: &mut Outbox) -> Vec<(u64, u64, Vec<u8>)> {
+    let mut events = Vec::new();
+    for summary in outbox.epochs().into_iter().rev() {
+        let mut from = 1;
+        while let Some(run) = outbox.read(summary.epoch, from, 10_000).unwrap() {
+            for event in Events::new(&run.events) {
+                let event = event.unwrap();
+                assert_eq!(event.header.epoch, summary.epoch);
+                events.push((event.header.epoch.0, event.header.number, event.bytes.to_vec()));
+            }
+            from = run.first + u64::from(run.count);
+            assert_eq!(outbox.hash_at(summary.epoch, from - 1).unwrap(), Some(run.hash));
+        }
+    }
+    events
+}
+
+/// The numbers held of `epoch`.
+pub(crate) fn numbers(outbox: &mut Outbox, epoch: u64) -> Vec<u64> {
+    held(outbox).into_iter().filter(|(of, ..)| *of == epoch).map(|(_, number, _)| number).collect()
+}
+
+/// The texts of all filler events held, in order.
+pub(crate) fn texts(outbox: &mut Outbox) -> Vec<Vec<u8>> {
+    let events = held(outbox).into_iter();
+    let filler = events.filter(|(_, _, bytes)| bytes[3] == FILLER);
+    filler.map(|(_, _, bytes)| bytes[48..].to_vec()).collect()
+}
+
+/// Copies a folder with all in it, as it stands at this moment.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Every limit of the outbox, in one place; relations between them are asserted when the crate is compiled.
+
+use std::time::Duration;
+
+use kalitka_protocol::limits::{EVENT_HEADER_LEN, EVENT_LEN_MAX};
+
+/// Bytes of the longest block, its header included.
+pub const BLOCK_MAX: usize = 128 * 1024;
+/// Bytes of a block's header.
+pub const BLOCK_HEADER_LEN: usize = 104;
+/// Bytes of events in one block.
+pub const BLOCK_EVENTS_MAX: usize = BLOCK_MAX - BLOCK_HEADER_LEN;
+/// Losses that the beginning of an epoch tells, and gaps that damage leaves in one; beyond them whole blocks are given up
+/// so that two gaps become one.
+pub const LOSSES_MAX: usize = 1000;
+/// Of those, places left for one gap of every further epoch and for what may lie beyond the end.
+pub const LOSSES_SPARE: usize = 100;
+/// Earlier epochs kept although the hub has all of them.
+pub const ENDED_EPOCHS_KEPT: usize = 8;
+/// What is made room for when the bounds are reached: one part in so many.
+pub const BOUND_SLACK: u64 = 64;
+
+/// Bytes of one of sled's segments. Values and nodes above a quarter of it go to files that sled never syncs.
+pub const SLED_SEGMENT_BYTES: usize = 8 << 20;
+/// Bytes of sled's cache.
+pub const SLED_CACHE_BYTES: u64 = 32 << 20;
+/// How often sled writes by itself what no commit waits for.
+pub const SLED_FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// How long an instance that was closed may take to let go of its file.
+pub const SLED_LOCK_MAX: Duration = Duration::from_secs(2);
+/// How long sled may take to open before it is taken for stuck.
+pub const SLED_OPEN_MAX: Duration = Duration::from_secs(30);
+/// Reopenings in one process, after which the segment log takes over: each leaves memory behind.
+pub const REOPENS_MAX: u32 = 3;
+/// Bytes after which the segment log begins its next file.
+pub const LOG_FILE_BYTES: u64 = 8 << 20;
+/// The oldest log file is emptied when less than one part in so many of it is still needed.
+pub const LOG_LIVE_PART_MIN: u64 = 8;
+/// Free bytes that a commit leaves on the disk, and that a new store needs.
+pub const DISK_RESERVE: u64 = 16 << 20;
+/// How much larger than its blocks, and a segment, sled's files are at most while they still find room in them.
+pub const FILES_FACTOR: u64 = 4;
+/// Damaged stores that are kept for a look at them.
+pub const DAMAGED_KEPT: usize = 1;
+/// Bytes of a file in two generations.
+pub const GENERATION_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of blocks that are kept in memory while sled opens.
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Bytes that salvage looks at in one piece.
+pub const CARVE_BYTES: usize = 4 << 20;
+
+const _: () = {
+    assert!(BLOCK_MAX * 4 <= SLED_SEGMENT_BYTES);
+    assert!(EVENT_LEN_MAX <= BLOCK_EVENTS_MAX);
+    assert!(DISK_RESERVE >= 2 * SLED_SEGMENT_BYTES as u64);
+    // An epoch's beginning and all its losses fit one block, so that they are durable together.
+    assert!((EVENT_HEADER_LEN + 48) + LOSSES_MAX * (EVENT_HEADER_LEN + 32) <= BLOCK_EVENTS_MAX);
+    assert!(BLOCK_MAX <= CARVE_BYTES);
+};

@@ -1,0 +1,271 @@
+//! Opening and reopening: is the store exactly as it was left, and if not, how does a new epoch begin?
+
+use kalitka_protocol::EpochId;
+use kalitka_protocol::event::{Loss, LossCause, UNKNOWN_END};
+
+use crate::check::{Checked, check};
+use crate::error::{AppendError, OpenError, StoreError};
+use crate::ground::{Ground, Machine};
+use crate::ledger::{Epoch, Ledger};
+use crate::limits::DISK_RESERVE;
+use crate::outbox::{Outbox, Poison};
+use crate::reading;
+use crate::record::{Record, Void};
+use crate::reissue::begun;
+use crate::store::Store;
+use crate::types::{Begun, Head, NewEpochWhy, Opening};
+use crate::yard::{Found, Yard, close};
+
+/// What is known of the store from elsewhere.
+#[derive(Clone, Copy)]
+enum Known {
+    /// The newest checkpoint's place, if there is one: the store may go further.
+    AtLeast(Option<Head>),
+    /// The newest event that this process has made durable: the store goes no further.
+    Exactly(Head),
+}
+
+/// How a new epoch begins.
+struct Beginning {
+    before: Option<Head>,
+    losses: Vec<Loss>,
+    why: NewEpochWhy,
+}
+
+impl Outbox {
+    /// Opens the store in `opening.folder`, checks every block of it and begins a new epoch when it is not exactly as it was
+    /// left. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`OpenError`]: nothing was changed, or what was changed is found again at the next opening.
+    pub fn open(opening: Opening<'_>) -> Result<(Self, Begun), OpenError> {
+        Self::open_on(Box::new(Machine), opening)
+    }
+
+    pub(crate) fn open_on(ground: Box<dyn Ground>, opening: Opening<'_>) -> Result<(Self, Begun), OpenError> {
+        let mut yard = Yard::take(ground, &opening)?;
+        let found = yard.open(None)?;
+        let found = if found.salvaged.is_none() { yard.leave_refuge(found) } else { found };
+        let (store, ledger) = establish(&mut yard, found, Known::AtLeast(opening.known), opening.fresh_epoch)?;
+        let mut outbox = Self {
+            yard,
+            store: Some(store),
+            ledger,
+            bounds: opening.limits,
+            poison: None,
+            floor: None,
+            giving_way: None,
+            reopens: 0,
+        };
+        let begun = outbox.begin()?;
+        Ok((outbox, begun))
+    }
+
+    /// Opens the store anew after a failure; `fresh` is for a new epoch, should one begin. What an append that failed had
+    /// written is gone afterwards. The segment log takes over when sled has been reopened too often.
+    ///
+    /// # Errors
+    /// [`OpenError`]; try again later. [`OpenError::StillFull`] costs no reopening.
+    pub fn reopen(&mut self, fresh: EpochId) -> Result<Begun, OpenError> {
+        let Some(poison) = self.poison else { return Ok(Begun::AsLeft) };
+        let room = self.room().map_err(|error| self.yard.io("look at the disk", error))?;
+        self.yard.need(DISK_RESERVE, room)?;
+        close(self.store.take());
+        self.reopens += 1;
+        let found = self.yard.reopen(poison == Poison::Distrusted, self.head().number)?;
+        let known = Known::Exactly(self.head());
+        let (store, ledger) = establish(&mut self.yard, found, known, fresh)?;
+        let floor = self.floor.and_then(|(ordinal, number)| {
+            let same = ledger.iter().any(|epoch| epoch.record.ordinal == ordinal);
+            same.then_some((ordinal, number))
+        });
+        (self.store, self.ledger, self.floor) = (Some(store), ledger, floor);
+        (self.poison, self.giving_way) = (None, None);
+        self.begin()
+    }
+
+    /// The last step of an opening: goes on with what was interrupted, and says whether the epoch is new.
+    fn begin(&mut self) -> Result<Begun, OpenError> {
+        self.drop_copied().map_err(|error| self.yard.broken(error))?;
+        if self.head().number == 0 {
+            return Ok(begun(&self.ledger.present.record));
+        }
+        match self.finish_moves() {
+            // Later, when there is room: until then the events stay where they are.
+            Ok(()) | Err(AppendError::DiskFull { .. }) => Ok(Begun::AsLeft),
+            Err(AppendError::Store(error)) => Err(self.yard.broken(error)),
+            Err(other) => Err(self.yard.broken(StoreError::Damaged(other.to_string()))),
+        }
+    }
+}
+
+/// Makes a found store the one in use, with a new epoch when it needs one.
+fn establish(
+    yard: &mut Yard,
+    found: Found,
+    known: Known,
+    fresh: EpochId,
+) -> Result<(Box<dyn Store>, Ledger), OpenError> {
+    let Found { mut store, checked, salvaged } = found;
+    let ours = yard.is_ours();
+    let building = yard.building();
+    let ledger = settle(store.as_mut(), checked, salvaged, known, ours, fresh, building);
+    let ledger = ledger.map_err(|error| yard.broken(error))?;
+    yard.settle().map_err(|error| yard.io("name the store", error))?;
+    Ok((store, ledger))
+}
+
+fn settle(
+    store: &mut dyn Store,
+    mut checked: Checked,
+    salvaged: Option<Vec<Loss>>,
+    known: Known,
+    ours: bool,
+    fresh: EpochId,
+    building: u32,
+) -> Result<Ledger, StoreError> {
+    for key in std::mem::take(&mut checked.void) {
+        store.remove(key)?;
+    }
+    if let Known::Exactly(head) = known
+        && cut_back(store, &mut checked, head)?
+    {
+        checked = check(store, building)?;
+    }
+    let beginning = judge(store, &mut checked, salvaged, known, ours)?;
+    let Checked { mut epochs, mut sequence, .. } = checked;
+    if let Some(Beginning { before, losses, why }) = beginning {
+        let ordinal = epochs.last().map_or(0, |epoch| epoch.record.ordinal) + 1;
+        for epoch in &mut epochs {
+            let open = losses.iter().find(|loss| loss.epoch == epoch.id() && loss.last == UNKNOWN_END);
+            epoch.record.loss_open = epoch.record.loss_open.or(open.map(|loss| loss.first));
+        }
+        if let Some(ended) = epochs.last_mut() {
+            ended.record.ended = (ended.last, ended.hash);
+        }
+        epochs.push(Epoch::new(Record { losses, ..Record::new(ordinal, fresh, why, before) }));
+        for epoch in &mut epochs {
+            sequence += 1;
+            epoch.record.sequence = sequence;
+            store.put(epoch.record.key(), &epoch.record.to_bytes())?;
+        }
+        store.sync()?;
+    }
+    Ledger::new(epochs, sequence).ok_or_else(|| StoreError::Damaged("there is no epoch".into()))
+}
+
+/// Removes from the present epoch what an append that failed has left behind its `head`, for good.
+///
+/// Such blocks were never durable to anybody, and their numbers will be given again.
+fn cut_back(store: &mut dyn Store, checked: &mut Checked, head: Head) -> Result<bool, StoreError> {
+    let Some(present) = checked.epochs.iter_mut().find(|epoch| epoch.id() == head.epoch && epoch.last > head.number)
+    else {
+        return Ok(false);
+    };
+    let sequence = checked.sequence + 1;
+    present.record.void = Void { number: head.number, sequence };
+    present.record.sequence = sequence;
+    store.put(present.record.key(), &present.record.to_bytes())?;
+    let ordinal = present.record.ordinal;
+    while let Some((header, _)) = reading::first_block(store, ordinal, head.number + 1)? {
+        store.remove(header.key())?;
+    }
+    store.sync()?;
+    Ok(true)
+}
+
+/// Whether the store is not exactly as it was left, and what follows.
+fn judge(
+    store: &mut dyn Store,
+    checked: &mut Checked,
+    salvaged: Option<Vec<Loss>>,
+    known: Known,
+    ours: bool,
+) -> Result<Option<Beginning>, StoreError> {
+    let newest = match known {
+        Known::AtLeast(newest) => newest,
+        Known::Exactly(head) => Some(head).filter(|head| head.number > 0),
+    };
+    let Some(present) = checked.epochs.last() else {
+        let why = if newest.is_some() || salvaged.is_some() { NewEpochWhy::Missing } else { NewEpochWhy::Blank };
+        let losses = newest.map(|newest| unknown_end(newest.epoch, 1)).into_iter().collect();
+        checked.epochs.extend(newest.map(missing));
+        return Ok(Some(Beginning { before: newest, losses, why }));
+    };
+    let reach = reach(store, &checked.epochs, newest)?;
+    if salvaged.is_none() && ours && reach == Reach::Whole {
+        return Ok(None);
+    }
+    let why = match (&salvaged, ours) {
+        (Some(_), _) => NewEpochWhy::Damaged,
+        (None, false) => NewEpochWhy::OtherMachine,
+        (None, true) => NewEpochWhy::Older,
+    };
+    let head = present.head();
+    let mut losses = salvaged.unwrap_or_default();
+    losses.extend(tail(head, known));
+    let before = match newest {
+        Some(newest) if newest.epoch == head.epoch && newest.number > head.number => newest,
+        Some(newest) if reach == Reach::Elsewhere => {
+            losses.push(unknown_end(newest.epoch, 1));
+            let ordinal = present.record.ordinal + 1;
+            let mut epoch = missing(newest);
+            epoch.record.ordinal = ordinal;
+            checked.epochs.push(epoch);
+            newest
+        }
+        _ => head,
+    };
+    Ok(Some(Beginning { before: Some(before), losses, why }))
+}
+
+/// How far a store reaches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// It holds what is known of it.
+    Whole,
+    /// It ends before, or holds other events.
+    Short,
+    /// It has never heard of that epoch.
+    Elsewhere,
+}
+
+fn reach(store: &mut dyn Store, epochs: &[Epoch], newest: Option<Head>) -> Result<Reach, StoreError> {
+    let Some(newest) = newest else { return Ok(Reach::Whole) };
+    let Some(place) = epochs.iter().position(|epoch| epoch.id() == newest.epoch) else { return Ok(Reach::Elsewhere) };
+    let epoch = &epochs[place];
+    if place + 1 < epochs.len() {
+        // The store has gone on since; events of an ended epoch may have got new identities.
+        return Ok(Reach::Whole);
+    }
+    if newest.number > epoch.last {
+        return Ok(Reach::Short);
+    }
+    let ours = reading::hash_at(store, epoch, newest.number)?;
+    Ok(if ours.is_none_or(|ours| ours == newest.hash) { Reach::Whole } else { Reach::Short })
+}
+
+/// What may be lost, or is, behind the last event found of the present epoch.
+fn tail(head: Head, known: Known) -> Option<Loss> {
+    match known {
+        Known::AtLeast(_) => Some(unknown_end(head.epoch, head.number + 1)),
+        Known::Exactly(newest) if newest.epoch == head.epoch && newest.number > head.number => {
+            let (first, last) = (head.number + 1, newest.number);
+            let count = u32::try_from(last - head.number).unwrap_or(u32::MAX);
+            Some(Loss { epoch: head.epoch, first, last, cause: LossCause::Damaged, count })
+        }
+        Known::Exactly(_) => None,
+    }
+}
+
+const fn unknown_end(epoch: EpochId, first: u64) -> Loss {
+    Loss { epoch, first, last: UNKNOWN_END, cause: LossCause::Damaged, count: 0 }
+}
+
+/// An epoch of which only a checkpoint knows.
+fn missing(newest: Head) -> Epoch {
+    let mut record = Record::new(1, newest.epoch, NewEpochWhy::Missing, None);
+    record.ended = (newest.number, newest.hash);
+    record.told = (1, newest.number);
+    Epoch::new(record)
+}

@@ -1,0 +1,278 @@
+//! The outbox itself.
+
+use std::io;
+
+use kalitka_protocol::EpochId;
+use kalitka_protocol::event::{Body, Events, chain, kind};
+use kalitka_protocol::wire::Malformed;
+
+use crate::block::{self, BlockHeader};
+use crate::error::{AppendError, StoreError};
+use crate::ground::Kind;
+use crate::ledger::Ledger;
+use crate::limits::{BLOCK_EVENTS_MAX, DISK_RESERVE, FILES_FACTOR, SLED_SEGMENT_BYTES};
+use crate::reading::{self, Limit};
+use crate::store::{Key, Store};
+use crate::types::{Bounds, EpochSummary, Head, Run, Usage};
+use crate::yard::Yard;
+
+/// The durable store of one building's events.
+#[derive(Debug)]
+pub struct Outbox {
+    pub(crate) yard: Yard,
+    /// Gone while the store has failed.
+    pub(crate) store: Option<Box<dyn Store>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) bounds: Bounds,
+    /// How the store failed.
+    pub(crate) poison: Option<Poison>,
+    /// Where the older checkpoint stands: ordinal of the epoch and number.
+    pub(crate) floor: Option<(u64, u64)>,
+    /// Blocks that leave with the next append: ordinal, numbers up to and with.
+    pub(crate) giving_way: Option<(u64, u64)>,
+    pub(crate) reopens: u32,
+}
+
+/// How a store has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Poison {
+    /// What is on the disk can be gone on with, if it is found whole.
+    Failed,
+    /// It cannot be known what is on the disk: it must be copied.
+    Distrusted,
+}
+
+/// One block that is to be put.
+pub(crate) struct Packed {
+    pub(crate) header: BlockHeader,
+    pub(crate) value: Vec<u8>,
+    /// h of its last event.
+    pub(crate) hash: [u8; 32],
+}
+
+/// Events that have been looked at and cut into blocks.
+#[derive(Default)]
+pub(crate) struct Cut {
+    pub(crate) blocks: Vec<Packed>,
+    /// Epochs of which a loss is closed by them.
+    closed: Vec<EpochId>,
+}
+
+impl Outbox {
+    /// The newest durable event.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.ledger.present.head()
+    }
+
+    /// Makes `events` durable: they are numbered from the head's successor on in its epoch. Gives the new head.
+    ///
+    /// # Errors
+    /// [`AppendError`]: none of them counts as taken, and after a store's error none is in the store when it is reopened.
+    pub fn append(&mut self, events: &[u8]) -> Result<Head, AppendError> {
+        self.well()?;
+        let cut = self.cut(events, None)?;
+        self.leave_room()?;
+        self.commit(&cut)?;
+        if self.ledger.earlier.iter().any(|epoch| epoch.record.moving.is_some()) {
+            // What was appended is durable whatever becomes of this; a failure poisons the store.
+            let _ = self.finish_moves();
+        }
+        Ok(self.head())
+    }
+
+    /// The first events held of `epoch` from number `from` on, as many whole ones as `bytes_max` takes but at least one. They
+    /// begin above `from` when that is no longer held. `None` when nothing is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn read(&mut self, epoch: EpochId, from: u64, bytes_max: usize) -> Result<Option<Run>, StoreError> {
+        self.well()?;
+        let Some(held) = self.ledger.get(epoch) else { return Ok(None) };
+        let run = self
+            .store
+            .as_deref_mut()
+            .map_or(Ok(None), |store| reading::read(store, held, from, held.staying().0, Limit::Bytes(bytes_max)));
+        run.map_err(|error| self.fail(error))
+    }
+
+    /// h of an event, of number 0, or of the one before the oldest held; `None` when that is not known any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn hash_at(&mut self, epoch: EpochId, number: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        self.well()?;
+        let Some(held) = self.ledger.get(epoch) else { return Ok(None) };
+        let hash = self.store.as_deref_mut().map_or(Ok(None), |store| reading::hash_at(store, held, number));
+        hash.map_err(|error| self.fail(error))
+    }
+
+    /// What is held: the present epoch, then earlier ones with events or an open loss, newest first. A hello has room for the
+    /// first 16; what it leaves out is for a later one.
+    #[must_use]
+    pub fn epochs(&self) -> Vec<EpochSummary> {
+        self.ledger.summaries()
+    }
+
+    /// Whether the store has failed and must be reopened.
+    #[must_use]
+    pub const fn is_poisoned(&self) -> bool {
+        self.poison.is_some()
+    }
+
+    /// What is taken up.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            blocks: self.ledger.blocks(),
+            events: self.ledger.events(),
+            block_bytes: self.ledger.bytes(),
+            disk_bytes: self.store.as_ref().map_or(0, |store| store.disk_bytes()),
+            on_refuge: self.yard.kind() == Kind::Log,
+            reopens: self.reopens,
+        }
+    }
+
+    /// Refuses while the store is poisoned.
+    pub(crate) fn well(&self) -> Result<(), StoreError> {
+        if self.poison.is_some() || self.store.is_none() { Err(StoreError::Poisoned) } else { Ok(()) }
+    }
+
+    /// Remembers that the store has failed.
+    pub(crate) fn fail(&mut self, error: StoreError) -> StoreError {
+        let poison = match &error {
+            StoreError::Beyond { .. } | StoreError::Poisoned => return error,
+            StoreError::Io(_) | StoreError::Panicked(_) => Poison::Failed,
+            StoreError::NotSynced(_) | StoreError::Damaged(_) => Poison::Distrusted,
+        };
+        self.poison = Some(poison);
+        error
+    }
+
+    /// Runs `step` on the store; an error poisons it.
+    pub(crate) fn on_store<T>(
+        &mut self,
+        step: impl FnOnce(&mut dyn Store, &mut Ledger) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.well()?;
+        let Some(store) = self.store.as_deref_mut() else { return Err(StoreError::Poisoned) };
+        step(store, &mut self.ledger).map_err(|error| self.fail(error))
+    }
+
+    /// A commit must leave some room on the disk, so that sled does not meet its end.
+    pub(crate) fn leave_room(&mut self) -> Result<(), AppendError> {
+        let free = self.room().map_err(|error| self.fail(StoreError::Io(error)))?;
+        if free < DISK_RESERVE {
+            return Err(AppendError::DiskFull { free, needed: DISK_RESERVE });
+        }
+        Ok(())
+    }
+
+    /// Free bytes, on the disk and in the store's own files: those do not shrink when events leave, and take new ones.
+    pub(crate) fn room(&self) -> io::Result<u64> {
+        let free = self.yard.free()?;
+        if free >= DISK_RESERVE {
+            return Ok(free);
+        }
+        let needed = FILES_FACTOR * (self.ledger.bytes() + SLED_SEGMENT_BYTES as u64);
+        let files = self.store.as_ref().map_or(0, |store| store.disk_bytes());
+        Ok(free + files.saturating_sub(needed))
+    }
+
+    /// Looks at `events` and cuts them into blocks. `origin` is the old identity of the first one, when they have had one.
+    pub(crate) fn cut(&mut self, events: &[u8], origin: Option<(EpochId, u64)>) -> Result<Cut, AppendError> {
+        let Head { epoch, number: before, hash: mut hash_before } = self.head();
+        let building = self.yard.building();
+        let ordinal = self.ledger.present.record.ordinal;
+        let (mut cut, mut hash, mut number) = (Cut::default(), hash_before, before);
+        let (mut first, mut start, mut at) = (number + 1, 0, 0);
+        let mut seal = |first: u64, next: u64, hash_before: [u8; 32], hash: [u8; 32], events: &[u8]| {
+            let count = u32::try_from(next - first).unwrap_or(u32::MAX);
+            let origin = origin.map(|(epoch, old)| (epoch, old + (first - before - 1)));
+            let sequence = self.ledger.next_sequence();
+            let header = BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before };
+            Packed { header, value: block::emit(&header, events), hash }
+        };
+        for event in Events::new(events) {
+            let event = event?;
+            if event.header.building != building {
+                return Err(Malformed::Value("building").into());
+            }
+            if event.header.epoch != epoch {
+                return Err(Malformed::Value("epoch").into());
+            }
+            if event.header.number != number + 1 {
+                return Err(AppendError::Numbering { expected: number + 1, found: event.header.number });
+            }
+            if at + event.bytes.len() - start > BLOCK_EVENTS_MAX {
+                cut.blocks.push(seal(first, number + 1, hash_before, hash, &events[start..at]));
+                (first, start, hash_before) = (number + 1, at, hash);
+            }
+            if event.kind == kind::LOSS_CLOSED
+                && let Body::LossClosed(closed) = event.event()?.body
+            {
+                cut.closed.push(closed.epoch);
+            }
+            hash = chain(&hash, event.bytes);
+            number += 1;
+            at += event.bytes.len();
+        }
+        if at == start {
+            return Err(Malformed::Truncated("event").into());
+        }
+        cut.blocks.push(seal(first, number + 1, hash_before, hash, &events[start..at]));
+        Ok(cut)
+    }
+
+    /// Puts the blocks, makes them durable and only then takes them into the books.
+    pub(crate) fn commit(&mut self, cut: &Cut) -> Result<(), StoreError> {
+        self.on_store(|store, _| {
+            for block in &cut.blocks {
+                store.put(block.header.key(), &block.value)?;
+            }
+            store.sync()
+        })?;
+        let opens = self.ledger.present.blocks == 0 && !self.ledger.present.record.losses.is_empty();
+        for block in &cut.blocks {
+            self.ledger.present.add(&block.header, block.value.len(), block.hash);
+        }
+        // The events are durable whatever becomes of this; a failure poisons the store.
+        let _ = self.note_down(opens, &cut.closed);
+        Ok(())
+    }
+
+    /// Writes down what follows from a commit. It is durable with the next one, and harmless when it is not.
+    fn note_down(&mut self, opens: bool, closed: &[EpochId]) -> Result<(), StoreError> {
+        if opens {
+            self.ledger.present.record.losses.clear();
+            self.put_record(self.ledger.present.id())?;
+        }
+        for &epoch in closed {
+            if let Some(held) = self.ledger.get_mut(epoch) {
+                held.record.loss_open = None;
+                self.put_record(epoch)?;
+            }
+        }
+        self.let_go()
+    }
+
+    /// Writes the record of `epoch` anew; durable with the next commit.
+    pub(crate) fn put_record(&mut self, epoch: EpochId) -> Result<(), StoreError> {
+        self.on_store(|store, ledger| {
+            let sequence = ledger.next_sequence();
+            let Some(held) = ledger.get_mut(epoch) else { return Ok(()) };
+            held.record.sequence = sequence;
+            store.put(held.record.key(), &held.record.to_bytes())
+        })
+    }
+
+    /// Takes the block under `key` out of the store and the books.
+    pub(crate) fn remove_block(&mut self, header: &BlockHeader, len: usize) -> Result<(), StoreError> {
+        let key: Key = header.key();
+        self.on_store(|store, _| store.remove(key))?;
+        if let Some(epoch) = self.ledger.get_mut(header.epoch) {
+            epoch.subtract(header, len);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The outbox's folder: which store in it is the one, and what becomes of one that cannot be gone on with.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kalitka_protocol::wire::Cursor;
+use rustix::fs::FlockOperation;
+
+use crate::error::OpenError;
+use crate::ground::Kind;
+use crate::limits::DAMAGED_KEPT;
+use crate::two_generations;
+
+const NAME: &str = "store";
+const LOCK_NAME: &str = "lock";
+const SLED_PREFIX: &str = "sled-";
+const LOG_PREFIX: &str = "log-";
+const DAMAGED_PREFIX: &str = "damaged-";
+
+/// Which store is the one, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) kind: Kind,
+    /// Of its folder.
+    pub(crate) number: u64,
+    pub(crate) machine: [u8; 16],
+    pub(crate) building: u32,
+}
+
+/// The folder, locked for this process.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
+    /// The store in use; `None` in a blank folder, or when what says so is damaged.
+    pub(crate) named: Option<Named>,
+    sequence: u64,
+    /// Held for as long as the outbox lives.
+    _lock: File,
+}
+
+impl Place {
+    /// Takes the folder, making it when it is not there.
+    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
+        let at = |what: &'static str| move |error| OpenError::Io { path: folder.to_path_buf(), what, error };
+        fs::create_dir_all(folder).map_err(at("make the folder"))?;
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(folder.join(LOCK_NAME));
+        let lock = lock.map_err(at("make the lock"))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(OpenError::Locked { path: folder.to_path_buf() });
+        }
+        let found = two_generations::read(folder, NAME);
+        let sequence = found.next_sequence();
+        // With one generation damaged the other may name a store that has been replaced since: then none is trusted.
+        let named = found.newest.filter(|_| found.damaged == 0).and_then(|(_, bytes)| parse(&bytes));
+        Ok(Self { folder: folder.to_path_buf(), named, sequence, _lock: lock })
+    }
+
+    pub(crate) fn store_folder(&self, kind: Kind, number: u64) -> PathBuf {
+        let prefix = match kind {
+            Kind::Sled => SLED_PREFIX,
+            Kind::Log => LOG_PREFIX,
+        };
+        self.folder.join(format!("{prefix}{number}"))
+    }
+
+    /// The folders of stores, the one in use or not, oldest first.
+    pub(crate) fn stores(&self) -> io::Result<Vec<PathBuf>> {
+        self.numbered(&[SLED_PREFIX, LOG_PREFIX])
+    }
+
+    /// The number of the next store.
+    pub(crate) fn next_number(&self) -> io::Result<u64> {
+        let taken = self.numbered(&[SLED_PREFIX, LOG_PREFIX, DAMAGED_PREFIX])?;
+        Ok(taken.iter().filter_map(|path| number_of(path)).max().unwrap_or(0) + 1)
+    }
+
+    /// Makes `named` the one; durable when it returns.
+    pub(crate) fn name(&mut self, named: Named) -> io::Result<()> {
+        two_generations::write(&self.folder, NAME, self.sequence, &emit(named))?;
+        self.sequence += 1;
+        self.named = Some(named);
+        Ok(())
+    }
+
+    /// Removes what an interrupted change of stores has left, and moves aside every store that is not the one. Whoever names
+    /// a store has taken over what was whole in the others.
+    pub(crate) fn tidy(&self) -> io::Result<()> {
+        let Some(named) = self.named else { return Ok(()) };
+        let used = self.store_folder(named.kind, named.number);
+        for path in self.stores()? {
+            let number = number_of(&path).unwrap_or(0);
+            if path == used {
+                continue;
+            }
+            if number > named.number {
+                fs::remove_dir_all(&path)?;
+            } else {
+                let aside = self.folder.join(format!("{DAMAGED_PREFIX}{number}"));
+                fs::rename(&path, aside)?;
+            }
+        }
+        let aside = self.numbered(&[DAMAGED_PREFIX])?;
+        for path in aside.iter().take(aside.len().saturating_sub(DAMAGED_KEPT)) {
+            fs::remove_dir_all(path)?;
+        }
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Removes a store that nothing is needed of.
+    pub(crate) fn discard(&self, kind: Kind, number: u64) -> io::Result<()> {
+        match fs::remove_dir_all(self.store_folder(kind, number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn numbered(&self, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if prefixes.iter().any(|prefix| name.starts_with(prefix)) && number_of(&path).is_some() {
+                paths.push(path);
+            }
+        }
+        paths.sort_by_key(|path| number_of(path));
+        Ok(paths)
+    }
+}
+
+fn number_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.rsplit_once('-')?.1.parse().ok()
+}
+
+fn emit(Named { kind, number, machine, building }: Named) -> Vec<u8> {
+    let mut out = vec![if kind == Kind::Sled { 1 } else { 2 }];
+    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&machine);
+    out.extend_from_slice(&building.to_le_bytes());
+    out
+}
+
+fn parse(bytes: &[u8]) -> Option<Named> {
+    let mut cursor = Cursor::new(bytes);
+    let field = "store";
+    let kind = match cursor.u8(field).ok()? {
+        1 => Kind::Sled,
+        2 => Kind::Log,
+        _ => return None,
+    };
+    let number = cursor.u64(field).ok()?;
+    let (machine, building) = (cursor.array(field).ok()?, cursor.u32(field).ok()?);
+    cursor.is_empty().then_some(Named { kind, number, machine, building })
+}

@@ -1,0 +1,151 @@
+//! Chooses, of everything whole that was found in a damaged store, what is the history, and says what is missing from it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use kalitka_protocol::event::{Loss, LossCause};
+
+use crate::carve::{Carved, Piece};
+use crate::error::StoreError;
+use crate::limits::{LOSSES_MAX, LOSSES_SPARE};
+use crate::record::Record;
+use crate::store::{Key, Store};
+use crate::types::NewEpochWhy;
+
+/// Losses beyond which an epoch is told with one gap.
+const LOSSES_TOLD_MAX: usize = LOSSES_MAX - LOSSES_SPARE;
+
+/// What goes into the new store.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    records: Vec<Record>,
+    pieces: Vec<Piece>,
+    /// What is missing and was not known to be.
+    pub(crate) losses: Vec<Loss>,
+}
+
+/// Chooses from `carved`.
+pub(crate) fn choose(carved: &mut Carved) -> Choice {
+    let pieces = std::mem::take(&mut carved.pieces);
+    let mut by_epoch: BTreeMap<u64, Vec<Piece>> = BTreeMap::new();
+    let mut moved: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
+    for piece in pieces {
+        if let Some((epoch, first)) = piece.origin {
+            moved.entry(epoch.0).or_default().push((first, first + u64::from(piece.count) - 1));
+        }
+        by_epoch.entry(piece.ordinal).or_default().push(piece);
+    }
+    let mut choice = Choice::default();
+    let ordinals: BTreeSet<u64> = by_epoch.keys().chain(carved.records.keys()).copied().collect();
+    for ordinal in ordinals {
+        let found = by_epoch.remove(&ordinal).unwrap_or_default();
+        let record = carved.records.remove(&ordinal).or_else(|| made_up(ordinal, &found));
+        let Some(record) = record else { continue };
+        let gone = moved.get(&record.epoch.0).map_or(&[][..], Vec::as_slice);
+        let line = line(found, &record, gone);
+        choice.add_epoch(record, line);
+    }
+    choice
+}
+
+/// The record of an epoch of which only blocks were found.
+fn made_up(ordinal: u64, pieces: &[Piece]) -> Option<Record> {
+    let newest = pieces.iter().max_by_key(|piece| piece.sequence)?;
+    Some(Record::new(ordinal, newest.epoch, NewEpochWhy::Damaged, None))
+}
+
+/// The pieces that make one line of events: of two that claim the same numbers, or do not fit each other, the newer.
+fn line(mut found: Vec<Piece>, record: &Record, gone: &[(u64, u64)]) -> Vec<Piece> {
+    let void = record.void;
+    // The beginning of an epoch, number 1, is the one event that never gets another identity.
+    let is_gone = |piece: &Piece| gone.iter().any(|range| range.0 <= piece.first.max(2) && piece.last() <= range.1);
+    found.retain(|piece| piece.epoch == record.epoch && !is_gone(piece));
+    found.retain(|piece| piece.first <= void.number || piece.sequence > void.sequence);
+    found.sort_by_key(|piece| (piece.first, Reverse(piece.sequence)));
+    found.dedup_by_key(|piece| piece.first);
+    let mut line: Vec<Piece> = Vec::new();
+    for piece in found {
+        loop {
+            let Some(before) = line.last() else { break line.push(piece) };
+            let fits = before.last() < piece.first && (before.last() + 1 < piece.first || before.end == piece.before);
+            if fits {
+                break line.push(piece);
+            }
+            if before.sequence > piece.sequence {
+                break;
+            }
+            line.pop();
+        }
+    }
+    line
+}
+
+impl Choice {
+    fn add_epoch(&mut self, mut record: Record, line: Vec<Piece>) {
+        let known = std::mem::take(&mut record.gaps);
+        let front = record.front();
+        let moving = record.moving.map_or(u64::MAX, |moving| moving.first);
+        let mut kept: Vec<Piece> = Vec::with_capacity(line.len());
+        for piece in line {
+            let next = kept.last().map_or(front, Piece::last) + 1;
+            if piece.first > next {
+                if next <= front {
+                    // A hole that only removal explains: before it are leftovers, which the hub has.
+                    kept.clear();
+                }
+                let first = next.max(front + 1);
+                if first < piece.first && first < moving {
+                    record.gaps.push((first, piece.first - 1));
+                }
+            }
+            kept.push(piece);
+        }
+        let last = kept.last().map_or(front, Piece::last).max(front);
+        if last < record.ended.0 {
+            record.gaps.push((last + 1, record.ended.0));
+        }
+        self.bound(&mut record, &mut kept);
+        let is_known = |gap: &(u64, u64)| known.iter().any(|known| known.0 <= gap.0 && gap.1 <= known.1);
+        for &(first, last) in record.gaps.iter().filter(|gap| !is_known(gap)) {
+            let count = u32::try_from(last - first + 1).unwrap_or(u32::MAX);
+            self.losses.push(Loss { epoch: record.epoch, first, last, cause: LossCause::Damaged, count });
+        }
+        self.records.push(record);
+        self.pieces.append(&mut kept);
+    }
+
+    /// Beyond what can be told, the last gap grows over the whole blocks between.
+    fn bound(&self, record: &mut Record, kept: &mut Vec<Piece>) {
+        let room = LOSSES_TOLD_MAX.saturating_sub(self.losses.len()).max(1);
+        let Some(&(_, end)) = record.gaps.last() else { return };
+        if record.gaps.len() <= room {
+            return;
+        }
+        record.gaps.truncate(room);
+        if let Some(gap) = record.gaps.last_mut() {
+            gap.1 = end;
+            kept.retain(|piece| piece.last() < gap.0 || gap.1 < piece.first);
+        }
+    }
+
+    /// Bytes of the chosen blocks.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len as u64).sum()
+    }
+
+    /// Writes everything chosen into `store` and makes it durable.
+    ///
+    /// # Errors
+    /// What the store says, or the disk of the old one.
+    pub(crate) fn write(&self, carved: &Carved, store: &mut dyn Store) -> Result<(), StoreError> {
+        for record in &self.records {
+            store.put(record.key(), &record.to_bytes())?;
+        }
+        let mut open = None;
+        for piece in &self.pieces {
+            let key = Key { ordinal: piece.ordinal, number: piece.first };
+            store.put(key, &carved.load(piece, &mut open)?)?;
+        }
+        store.sync()
+    }
+}

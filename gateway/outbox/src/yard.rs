@@ -1,0 +1,250 @@
+//! The folder and the stores in it: opening the one that is named, making new ones, salvaging damaged ones.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use kalitka_protocol::event::Loss;
+
+use crate::carve::{Carved, Kept};
+use crate::check::{Checked, check};
+use crate::error::{OpenError, StoreError};
+use crate::ground::{Ground, Kind};
+use crate::limits::{DISK_RESERVE, REOPENS_MAX};
+use crate::place::{Named, Place};
+use crate::record::Void;
+use crate::salvage::choose;
+use crate::store::{Key, Store};
+use crate::types::Opening;
+
+/// Where stores are opened and made.
+#[derive(Debug)]
+pub(crate) struct Yard {
+    ground: Box<dyn Ground>,
+    place: Place,
+    machine: [u8; 16],
+    building: u32,
+    /// The store in use, named or to be named.
+    current: Option<Named>,
+    /// How often sled was opened.
+    sled_opens: u32,
+}
+
+/// A store that is open and whole.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) checked: Checked,
+    /// What is missing, when it had to be salvaged.
+    pub(crate) salvaged: Option<Vec<Loss>>,
+}
+
+impl Yard {
+    pub(crate) fn take(ground: Box<dyn Ground>, opening: &Opening<'_>) -> Result<Self, OpenError> {
+        let place = Place::take(opening.folder)?;
+        let (machine, building) = (opening.machine, opening.building);
+        let yard = Self { ground, current: place.named, place, machine, building, sled_opens: 0 };
+        match yard.place.named {
+            Some(Named { building: found, .. }) if found != building => {
+                Err(OpenError::Building { path: yard.path(), found, wanted: building })
+            }
+            _ => Ok(yard),
+        }
+    }
+
+    pub(crate) const fn building(&self) -> u32 {
+        self.building
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.current.map_or(Kind::Sled, |named| named.kind)
+    }
+
+    /// Whether the store in use was made on this machine.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.current.is_none_or(|named| named.machine == self.machine)
+    }
+
+    pub(crate) fn free(&self) -> io::Result<u64> {
+        self.ground.free(&self.place.folder)
+    }
+
+    /// The store that is there, or a new one in a blank folder. One that cannot be gone on with is salvaged. `end` is the last
+    /// number that the present epoch can have, if that is known.
+    pub(crate) fn open(&mut self, end: Option<u64>) -> Result<Found, OpenError> {
+        self.place.tidy().map_err(|error| self.io("tidy up", error))?;
+        let Some(named) = self.place.named else {
+            let is_blank = self.place.stores().map_err(|error| self.io("list", error))?.is_empty();
+            return if is_blank { self.fresh() } else { self.salvage(Kept::default()) };
+        };
+        let folder = self.place.store_folder(named.kind, named.number);
+        let kept = match named.kind {
+            Kind::Sled => Kept::read(&folder).map_err(|error| self.broken(error))?,
+            Kind::Log => Kept::default(),
+        };
+        match self.open_named(named, &kept, end.unwrap_or(u64::MAX)) {
+            Ok(found) => Ok(found),
+            Err(error) if is_curable(&error) => Err(self.broken(error)),
+            Err(error) => {
+                tracing::error!(folder = %folder.display(), %error, "the outbox's store is damaged; salvaging");
+                self.salvage(kept)
+            }
+        }
+    }
+
+    fn open_named(&mut self, named: Named, kept: &Kept, end: u64) -> Result<Found, StoreError> {
+        let mut store = self.open_store(named.kind, named.number)?;
+        let checked = check(store.as_mut(), self.building)?;
+        let present = checked.epochs.last();
+        let (ordinal, last, void) = present
+            .map_or((0, 0, Void::default()), |present| (present.record.ordinal, present.last, present.record.void));
+        if kept.reaches_behind(ordinal, last, void, end) {
+            return Err(StoreError::Damaged("sled has dropped its end".into()));
+        }
+        self.current = Some(named);
+        Ok(Found { store, checked, salvaged: None })
+    }
+
+    fn open_store(&mut self, kind: Kind, number: u64) -> Result<Box<dyn Store>, StoreError> {
+        if kind == Kind::Sled {
+            self.sled_opens += 1;
+        }
+        let folder = self.place.store_folder(kind, number);
+        self.ground.open(kind, &folder)
+    }
+
+    /// A store of which nothing is kept yet; sled, unless that has been opened too often or does not open.
+    fn fresh_store(&mut self) -> Result<Box<dyn Store>, OpenError> {
+        let number = self.place.next_number().map_err(|error| self.io("list", error))?;
+        let (machine, building) = (self.machine, self.building);
+        if self.sled_opens <= REOPENS_MAX {
+            match self.open_store(Kind::Sled, number) {
+                Ok(store) => {
+                    self.current = Some(Named { kind: Kind::Sled, number, machine, building });
+                    return Ok(store);
+                }
+                Err(error) => tracing::error!(%error, "sled does not make a new store; the segment log takes over"),
+            }
+        }
+        let number = number + 1;
+        let store = self.open_store(Kind::Log, number).map_err(|error| self.broken(error))?;
+        self.current = Some(Named { kind: Kind::Log, number, machine, building });
+        Ok(store)
+    }
+
+    fn fresh(&mut self) -> Result<Found, OpenError> {
+        self.need_disk(0)?;
+        let store = self.fresh_store()?;
+        Ok(Found { store, checked: Checked::default(), salvaged: None })
+    }
+
+    /// Copies what is whole in all stores of the folder into a new one. It is not named yet.
+    fn salvage(&mut self, kept: Kept) -> Result<Found, OpenError> {
+        let mut carved = Carved::default();
+        carved.add(kept, self.building);
+        for folder in self.place.stores().map_err(|error| self.io("list", error))? {
+            carved.look_through(&folder, self.building).map_err(|error| self.broken(error))?;
+        }
+        let choice = choose(&mut carved);
+        self.need_disk(choice.bytes())?;
+        let mut store = self.fresh_store()?;
+        choice.write(&carved, store.as_mut()).map_err(|error| self.broken(error))?;
+        let checked = check(store.as_mut(), self.building).map_err(|error| self.broken(error))?;
+        Ok(Found { store, checked, salvaged: Some(choice.losses) })
+    }
+
+    /// Opens the named store again, or salvages it when it is not to be trusted or sled was opened too often.
+    pub(crate) fn reopen(&mut self, distrusted: bool, end: u64) -> Result<Found, OpenError> {
+        match self.place.named {
+            Some(named) if !distrusted && (named.kind == Kind::Log || self.sled_opens <= REOPENS_MAX) => {
+                self.open(Some(end))
+            }
+            Some(_) => {
+                self.place.tidy().map_err(|error| self.io("tidy up", error))?;
+                self.salvage(Kept::default())
+            }
+            None => self.open(Some(end)),
+        }
+    }
+
+    /// Moves the segment log's contents to a new sled store; on failure the log stays.
+    pub(crate) fn leave_refuge(&mut self, mut found: Found) -> Found {
+        let Some(log) = self.current.filter(|named| named.kind == Kind::Log) else { return found };
+        match self.copy_to_sled(&mut found, log) {
+            Ok(store) => Found { store, ..found },
+            Err(error) => {
+                tracing::warn!(%error, "the outbox stays on the segment log");
+                self.current = Some(log);
+                found
+            }
+        }
+    }
+
+    fn copy_to_sled(&mut self, found: &mut Found, log: Named) -> Result<Box<dyn Store>, StoreError> {
+        let number = self.place.next_number()?;
+        let mut store = self.open_store(Kind::Sled, number)?;
+        let mut failure = None;
+        found.store.scan(Key::FIRST, &mut |key, value| match store.put(key, value) {
+            Ok(()) => std::ops::ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(error);
+                std::ops::ControlFlow::Break(())
+            }
+        })?;
+        failure.map_or(Ok(()), Err)?;
+        store.sync()?;
+        self.current = Some(Named { kind: Kind::Sled, number, ..log });
+        self.settle()?;
+        self.place.discard(log.kind, log.number)?;
+        Ok(store)
+    }
+
+    /// Names the store in use, now that all it needs is durable in it, and moves others aside.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.machine = self.machine;
+        let current = *current;
+        if self.place.named != Some(current) {
+            self.place.name(current)?;
+            self.place.tidy()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses when fewer than `needed` bytes are `free`.
+    pub(crate) fn need(&self, needed: u64, free: u64) -> Result<(), OpenError> {
+        if free < needed { Err(OpenError::StillFull { path: self.path(), free, needed }) } else { Ok(()) }
+    }
+
+    /// Refuses to make a store of `bytes` on a disk that is too full for it.
+    fn need_disk(&self, bytes: u64) -> Result<(), OpenError> {
+        let free = self.free().map_err(|error| self.io("look at the disk", error))?;
+        self.need(bytes + DISK_RESERVE, free)
+    }
+
+    pub(crate) fn broken(&self, error: StoreError) -> OpenError {
+        OpenError::Store { path: self.path(), error }
+    }
+
+    pub(crate) fn io(&self, what: &'static str, error: io::Error) -> OpenError {
+        OpenError::Io { path: self.path(), what, error }
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::to_path_buf(&self.place.folder)
+    }
+}
+
+/// Lets go of a store that has failed; what it does on its way out is its own affair.
+pub(crate) fn close(store: Option<Box<dyn Store>>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
+        tracing::warn!("the outbox's store panicked when it was closed");
+    }
+}
+
+/// Whether a person, or time, mends this without loss: nothing is moved aside then.
+fn is_curable(error: &StoreError) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error, StoreError::Io(error)
+        if matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull))
+}
