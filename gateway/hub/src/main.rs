@@ -1,4 +1,52 @@
-//! The hub: receives what gateways recorded, keeps each event once, and hands it on.
+//! `kalitka-hub`: receives what gateways recorded, keeps each event once, proves that none is missing, and hands it on.
+//!
+//! One task a connection ([`receive`]), one thread that writes ([`store`]); the command line reaches both over a Unix
+//! socket ([`control`]). Certificates, enrolment, what goes down to gateways and the feeds stand beside ([`pki`],
+//! [`enrol`], [`handdown`], [`feed`]).
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod alarms;
+mod check;
+mod cli;
+mod cli_command;
+mod cli_pki;
+mod clock;
+mod config;
+mod connections;
+mod control;
+mod doors;
+mod durable;
+mod enrol;
+mod failure;
+mod feed;
+mod handdown;
+mod hub;
+mod ledger;
+mod limits;
+mod logs;
+mod metrics;
+mod operator;
+mod pki;
+mod publish;
+mod receive;
+mod run;
+mod show;
+mod state;
+mod store;
+mod verify;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // With standard error gone there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "kalitka-hub: {failure}");
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::cli_pki::DoorCommand;
+use crate::config::Config;
+use crate::control::{Request, client};
+use crate::failure::Failure;
+use crate::show::{CSV_HEADER, Format, words};
+use crate::verify::Verified;
+use crate::{check, run};
+
+/// Keeps what the gateways of many buildings recorded, each event once, and hands it on.
+///
+/// `run` serves gateways over QUIC. Commands with `--socket` reach the running hub over its control socket; those that take
+/// only `--config` work on the state folder or on files, and need no running hub.
+///
+/// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, file, number) or a history that does not hold; 4 the
+/// machine does not allow it (port in use, file or socket missing, permission); 1 a defect of this program.
+#[derive(Debug, Parser)]
+#[command(name = "kalitka-hub", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT
+    Run(ConfigFile),
+    /// Say whether the configuration, the certificates and the store hold; change nothing
+    Check(ConfigFile),
+    /// Show who is connected, what is kept, and where the hub listens
+    Status(Asking),
+    /// Show what somebody has to look at: forks, second boxes, wrong certificates, a full disk
+    Alarms(Asking),
+    /// Show the events of a building
+    Events(Events),
+    /// Say whether a building's history is complete, or name each gap, fork and forged record (exit status 3)
+    Verify(OneBuilding),
+    #[command(flatten)]
+    Door(DoorCommand),
+}
+
+#[derive(Debug, Args)]
+struct OneBuilding {
+    /// The building's number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    building: u32,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Args)]
+struct Events {
+    /// The building's number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    building: u32,
+    #[command(flatten)]
+    place: Place,
+    /// Begin behind this order number
+    #[arg(long, value_name = "ORDER", default_value_t = 0, conflicts_with = "live")]
+    after: u64,
+    /// Go on with what comes, until interrupted
+    #[arg(long)]
+    follow: bool,
+    /// Show what comes over the live lane, before it is kept: at once, and perhaps not all of it
+    #[arg(long)]
+    live: bool,
+    /// Print a JSON object a line
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print the columns and codes of the existing system; what it has no place for is left out
+    #[arg(long)]
+    csv: bool,
+}
+
+impl Events {
+    fn show(&self) -> Result<(), Failure> {
+        let format = match (self.json, self.csv) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Csv,
+            _ => Format::Text,
+        };
+        let request = if self.live {
+            Request::Live { building: self.building, format }
+        } else {
+            Request::Events { building: self.building, after: self.after, follow: self.follow, format }
+        };
+        if format == Format::Csv {
+            print(CSV_HEADER)?;
+        }
+        let mut out = io::BufWriter::new(io::stdout());
+        let hasty = self.live || self.follow;
+        let shown = client::list(&self.place.socket()?, &request, &mut |line| {
+            out.write_all(line.as_bytes()).map_err(cannot_print)?;
+            if hasty { out.flush().map_err(cannot_print) } else { Ok(()) }
+        });
+        shown.and_then(|_| out.flush().map_err(cannot_print))
+    }
+}
+
+/// The configuration, for what needs no running hub.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+/// What is asked of a running hub.
+#[derive(Debug, Args)]
+pub(crate) struct Asking {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where the running hub is reached.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Place {
+    /// The running hub's control socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The running hub's configuration, which names the socket
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The control socket's path.
+    pub(crate) fn socket(&self) -> Result<PathBuf, Failure> {
+        match (&self.socket, &self.config) {
+            (Some(socket), _) => Ok(socket.clone()),
+            (None, Some(config)) => Ok(Config::read(config)?.control.socket),
+            (None, None) => Err(Failure::Defect("neither --socket nor --config".into())),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// [`Failure`] with the exit status.
+    pub(crate) fn execute(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Run(file) => run::run(Config::read(&file.config)?),
+            Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
+            Command::Status(asking) => ask(&asking, &Request::Status {}, words::status),
+            Command::Alarms(asking) => ask(&asking, &Request::Alarms {}, words::alarms),
+            Command::Events(events) => events.show(),
+            Command::Verify(one) => verify(&one),
+            Command::Door(door) => door.execute(),
+        }
+    }
+}
+
+fn ask(asking: &Asking, request: &Request, words: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+    let value = client::ask(&asking.place.socket()?, request)?;
+    print(&if asking.json { format!("{value}\n") } else { words(&value) })
+}
+
+fn verify(one: &OneBuilding) -> Result<(), Failure> {
+    let request = Request::Verify { building: one.building };
+    let value = client::ask(&one.asking.place.socket()?, &request)?;
+    let verified: Verified =
+        serde_json::from_value(value.clone()).map_err(|error| Failure::Defect(format!("the reply: {error}")))?;
+    print(&if one.asking.json { format!("{value}\n") } else { words::verified(&verified) })?;
+    if verified.complete {
+        return Ok(());
+    }
+    Err(Failure::Input(format!("building {}: its history is not complete; see above", one.building)))
+}
+
+/// Prints to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(cannot_print)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn cannot_print(error: io::Error) -> Failure {
+    Failure::at(Path::new("standard output"), "write", &error, "give it a place that takes what is printed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_is_strict() {
+        let cases: [(&[&str], bool); 10] = [
+            (&["status", "--socket", "/s"], true),
+            (&["status"], false),
+            (&["status", "--socket", "/s", "--config", "/c"], false),
+            (&["events", "--building", "7", "--socket", "/s", "--json", "--follow"], true),
+            (&["events", "--building", "7", "--socket", "/s", "--json", "--csv"], false),
+            (&["events", "--building", "7", "--socket", "/s", "--live", "--after", "3"], false),
+            (&["events", "--building", "0", "--socket", "/s"], false),
+            (&["verify", "--building", "7", "--config", "/c"], true),
+            (&["verify", "--config", "/c"], false),
+            (&[], false),
+        ];
+        for (words, right) in cases {
+            let parsed = Cli::try_parse_from(std::iter::once(&"kalitka-hub").chain(words));
+            assert_eq!(parsed.is_ok(), right, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The configuration: a TOML file, every key checked, unknown keys refused.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::SocketAddr as UnixAddress;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::durable;
+use crate::failure::Failure;
+use crate::limits::{CONFIG_BYTES_MAX, OPERATORS_MAX, PUBLISHERS_MAX};
+
+/// What a hub is told once, at its start.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Folder of what the hub keeps: events, certificates, snapshots.
+    pub(crate) state: PathBuf,
+    #[serde(default)]
+    pub(crate) quic: Quic,
+    #[serde(default)]
+    pub(crate) http: Http,
+    #[serde(default)]
+    pub(crate) control: Control,
+    #[serde(default)]
+    pub(crate) gateways: Gateways,
+    #[serde(default)]
+    pub(crate) log: Log,
+}
+
+/// Where gateways are listened to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Quic {
+    pub(crate) listen: SocketAddr,
+}
+
+/// Where feeds, metrics and health are served.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    pub(crate) listen: SocketAddr,
+}
+
+/// Where the command line reaches the running hub.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Control {
+    pub(crate) socket: PathBuf,
+}
+
+/// What gateways are given when they enrol: Ed25519 public keys in hex.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Gateways {
+    /// Who may sign snapshots.
+    pub(crate) publishers: Vec<String>,
+    /// Who may sign commands.
+    pub(crate) operators: Vec<String>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
+impl LogLevel {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4710) }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9471) }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: PathBuf::from("/run/kalitka-hub/control") }
+    }
+}
+
+impl Config {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// [`Failure::Environment`] when it cannot be read, [`Failure::Input`] naming the key that is wrong.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = durable::read_if_there(path, CONFIG_BYTES_MAX)
+            .map_err(|error| {
+                let remedy = "give --config a regular file that the hub's user may read, of 64 KiB at most";
+                Failure::at(path, "read the configuration", &error, remedy)
+            })?
+            .ok_or_else(|| {
+                let path = path.display();
+                Failure::Environment(format!(
+                    "{path}: there is no such file; correct --config, or begin with a copy of deploy/hub.example.toml"
+                ))
+            })?;
+        Self::parse(&bytes).map_err(|error| Failure::Input(format!("{}: {}", path.display(), error.trim_end())))
+    }
+
+    /// The configuration in `bytes`; the error names the key and says what to do.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            format!("the configuration is not UTF-8 from byte {} on; save it as UTF-8", error.valid_up_to() + 1)
+        })?;
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (key, path) in [("state", &self.state), ("control.socket", &self.control.socket)] {
+            if !path.is_absolute() {
+                return Err(format!(
+                    "{key}: `{}` is not an absolute path; write the whole of it, from `/` on",
+                    path.display()
+                ));
+            }
+        }
+        UnixAddress::from_pathname(&self.control.socket).map_err(|error| {
+            format!("control.socket: `{}`: {error}; give a shorter path", self.control.socket.display())
+        })?;
+        self.publishers()?;
+        self.operators()?;
+        Ok(())
+    }
+
+    /// The keys of `gateways.publishers`.
+    pub(crate) fn publishers(&self) -> Result<Vec<[u8; 32]>, String> {
+        keys("gateways.publishers", &self.gateways.publishers, PUBLISHERS_MAX)
+    }
+
+    /// The keys of `gateways.operators`.
+    pub(crate) fn operators(&self) -> Result<Vec<[u8; 32]>, String> {
+        keys("gateways.operators", &self.gateways.operators, OPERATORS_MAX)
+    }
+}
+
+fn keys(name: &str, listed: &[String], max: usize) -> Result<Vec<[u8; 32]>, String> {
+    if listed.len() > max {
+        return Err(format!("{name}: {} keys are listed; list {max} at most", listed.len()));
+    }
+    let key = |hex: &String| {
+        let mut key = [0; 32];
+        hex::decode_to_slice(hex, &mut key)
+            .map_err(|error| format!("{name}: `{hex}`: {error}; paste the 64 hex digits that keygen printed"))?;
+        Ok(key)
+    };
+    listed.iter().map(key).collect()
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

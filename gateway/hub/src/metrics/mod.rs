@@ -1,0 +1,53 @@
+//! Metrics: through the `metrics` facade, served as text. Nothing here names a person or a card.
+
+pub(crate) mod names;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::alarms::AlarmKind;
+use crate::failure::Failure;
+
+/// Renders everything.
+pub(crate) struct Collector {
+    exporter: PrometheusHandle,
+}
+
+impl Collector {
+    /// Makes the exporter the process's recorder.
+    ///
+    /// # Errors
+    /// [`Failure::Defect`] when the process has one.
+    pub(crate) fn install() -> Result<Self, Failure> {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let exporter = recorder.handle();
+        metrics::set_global_recorder(recorder).map_err(|error| Failure::Defect(format!("metrics: {error}")))?;
+        for (name, help) in names::COUNTERS {
+            metrics::describe_counter!(*name, *help);
+        }
+        for (name, help) in names::GAUGES {
+            metrics::describe_gauge!(*name, *help);
+        }
+        metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        metrics::describe_histogram!(names::COMMIT_SECONDS, "From a group of batches to its durable commit");
+        metrics::gauge!(names::CONNECTIONS).set(0.0);
+        metrics::gauge!(names::STORE_FAILED).set(0.0);
+        // Registered at 0, so that a first raise is seen as one.
+        for name in [names::EVENTS_KEPT, names::COMMITS, names::STORE_REOPENED] {
+            metrics::counter!(name).absolute(0);
+        }
+        for kind in AlarmKind::ALL {
+            metrics::counter!(names::ALARMS, "kind" => kind.label()).absolute(0);
+        }
+        Ok(Self { exporter })
+    }
+
+    /// Keeps the exporter's memory bounded.
+    pub(crate) fn upkeep(&self) {
+        self.exporter.run_upkeep();
+    }
+
+    /// All metrics of now in the Prometheus text format.
+    pub(crate) fn render(&self) -> String {
+        self.exporter.render()
+    }
+}

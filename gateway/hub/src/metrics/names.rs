@@ -1,0 +1,44 @@
+//! Every metric: its name, what it is and what it means. `docs/metrics.md` says the same for people; a test compares them.
+
+pub(crate) const BUILD_INFO: &str = "kalitka_hub_build_info";
+pub(crate) const ALARMS: &str = "kalitka_hub_alarms_total";
+pub(crate) const CONTROL_REQUESTS: &str = "kalitka_hub_control_requests_total";
+pub(crate) const CONNECTIONS: &str = "kalitka_hub_connections";
+pub(crate) const CONNECTIONS_REFUSED: &str = "kalitka_hub_connections_refused_total";
+pub(crate) const BATCHES: &str = "kalitka_hub_batches_total";
+pub(crate) const EVENTS_KEPT: &str = "kalitka_hub_events_kept_total";
+pub(crate) const LIVE_EVENTS: &str = "kalitka_hub_live_events_total";
+pub(crate) const COMMITS: &str = "kalitka_hub_commits_total";
+pub(crate) const COMMIT_SECONDS: &str = "kalitka_hub_commit_seconds";
+pub(crate) const STORE_FAILED: &str = "kalitka_hub_store_failed";
+pub(crate) const STORE_REOPENED: &str = "kalitka_hub_store_reopened_total";
+pub(crate) const ENROLMENTS: &str = "kalitka_hub_enrolments_total";
+pub(crate) const SNAPSHOTS: &str = "kalitka_hub_snapshots_total";
+pub(crate) const COMMANDS: &str = "kalitka_hub_commands_total";
+pub(crate) const FEEDS: &str = "kalitka_hub_feeds";
+pub(crate) const FEEDS_ENDED: &str = "kalitka_hub_feeds_ended_total";
+pub(crate) const FEED_REQUESTS: &str = "kalitka_hub_feed_requests_total";
+
+/// The counters, with their help texts.
+pub(crate) const COUNTERS: &[(&str, &str)] = &[
+    (ALARMS, "Alarms raised, by kind"),
+    (CONTROL_REQUESTS, "Requests on the control socket, by verb"),
+    (CONNECTIONS_REFUSED, "Connections that were not let in, by reason"),
+    (BATCHES, "Batches that hold, by what became of them"),
+    (EVENTS_KEPT, "Events that were kept, each once"),
+    (LIVE_EVENTS, "Events of the live lane, fresh or repeated"),
+    (COMMITS, "Commits of the store with batches"),
+    (STORE_REOPENED, "Times that the store was opened again after an error"),
+    (ENROLMENTS, "Requests of boxes for a certificate, by what became of them"),
+    (SNAPSHOTS, "Snapshots handed down, by what the gateway said"),
+    (COMMANDS, "Results of commands handed down"),
+    (FEEDS_ENDED, "Feeds that ended, by why"),
+    (FEED_REQUESTS, "Requests for a feed, by answer"),
+];
+
+/// The gauges, with their help texts.
+pub(crate) const GAUGES: &[(&str, &str)] = &[
+    (BUILD_INFO, "Always 1; the version is in the label"),
+    (CONNECTIONS, "Gateways that are connected"),
+    (STORE_FAILED, "1 while the store has failed and is not open again"),
+];

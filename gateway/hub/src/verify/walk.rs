@@ -1,0 +1,299 @@
+//! The walk over one epoch, and what is noted on the way for when all have been walked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kalitka_protocol::EpochId;
+use kalitka_protocol::event::{Body, EpochBegun, Loss, LossCause, LossClosed, RawEvent, UNKNOWN_END};
+use kalitka_protocol::upstream::batch_signed;
+use ring::signature::{ED25519, UnparsedPublicKey};
+
+use super::{EpochSpan, FindingKind, Verified, name};
+use crate::limits::PAGE_BYTES_MAX;
+use crate::store::{Head, Record, Signed, Store, StoreError};
+
+/// What epochs say of each other.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// Each epoch's beginning.
+    begun: Vec<(EpochId, EpochBegun)>,
+    losses: Vec<Loss>,
+    /// Losses that have got their end, by epoch and first number.
+    closed: BTreeMap<(EpochId, u64), LossClosed>,
+    /// The keys by which records are signed, and the first record of each: its epoch, first and last number.
+    signers: BTreeMap<[u8; 32], (EpochId, (u64, u64))>,
+}
+
+/// The walk over one epoch.
+pub(super) struct Walk<'a> {
+    building: u32,
+    epoch: EpochId,
+    verified: &'a mut Verified,
+    notes: &'a mut Notes,
+    /// The next number, if nothing is missing.
+    next: u64,
+    /// h of the number before; `None` behind a gap.
+    hash: Option<[u8; 32]>,
+    /// Signatures over numbers that the walk has not reached.
+    ahead: BTreeMap<u64, Signed>,
+    gaps: Vec<(u64, u64)>,
+    span: Option<EpochSpan>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(building: u32, epoch: EpochId, verified: &'a mut Verified, notes: &'a mut Notes) -> Self {
+        Self {
+            building,
+            epoch,
+            verified,
+            notes,
+            next: 1,
+            hash: Some([0; 32]),
+            ahead: BTreeMap::new(),
+            gaps: Vec::new(),
+            span: None,
+        }
+    }
+
+    /// Walks to the end, which has to be `head`, or what that has become meanwhile; gives the gaps.
+    pub(super) fn all(mut self, store: &Store, head: &Head) -> Result<Vec<(u64, u64)>, StoreError> {
+        let mut head = *head;
+        loop {
+            let page = store.history(self.building, self.epoch, self.next, PAGE_BYTES_MAX)?;
+            if page.is_empty() {
+                // The gateway goes on sending while its history is walked.
+                let now = store.head(self.building, self.epoch)?.unwrap_or_default();
+                if now == head {
+                    break;
+                }
+                head = now;
+            }
+            for record in &page {
+                self.record(record);
+            }
+        }
+        let last = self.next - 1;
+        if (last, self.hash) != (head.last, Some(head.hash)) {
+            let text = format!("the store's own note says that the last number is {}", head.last);
+            self.find(FindingKind::Forged, (last, last), text);
+        }
+        for (number, _) in std::mem::take(&mut self.ahead) {
+            self.find(FindingKind::Gap, (number, number), "it is signed, and not kept".into());
+        }
+        self.verified.epochs.extend(self.span);
+        Ok(self.gaps)
+    }
+
+    fn record(&mut self, record: &Record) {
+        if record.first > self.next {
+            self.gaps.push((self.next, record.first - 1));
+            self.hash = None;
+        }
+        let numbers = (record.first, record.last());
+        if self.hash.is_some_and(|hash| hash != record.hash_before) {
+            self.find(FindingKind::Fork, numbers, "it does not continue what stands before it".into());
+        }
+        self.signature(record);
+        let mut hash = record.hash_before;
+        let mut count = 0;
+        // Of a record that is not whole, the rest of its numbers is missing.
+        for placed in record.placed(0) {
+            let Ok(placed) = placed else { break };
+            hash = placed.hash;
+            let number = record.first + count;
+            count += 1;
+            self.event(&placed.raw, number, hash);
+        }
+        if count != u64::from(record.count) || hash != record.hash {
+            self.find(FindingKind::Forged, numbers, "its events are not those of its hash".into());
+        }
+        self.next = record.last().saturating_add(1);
+        self.hash = Some(record.hash);
+    }
+
+    /// The signature has to be by the certificate's key, and over what the chain gives for the number that it names. Each
+    /// is verified once for all records of its batch.
+    fn signature(&mut self, record: &Record) {
+        let (signed, numbers) = (record.signed, (record.first, record.last()));
+        self.notes.signers.entry(signed.key).or_insert((self.epoch, numbers));
+        let known = self.ahead.get(&signed.number).copied();
+        if known != Some(signed) {
+            let bytes = batch_signed(self.building, self.epoch, signed.number, &signed.hash);
+            if UnparsedPublicKey::new(&ED25519, signed.key).verify(&bytes, &signed.signature).is_err() {
+                self.find(FindingKind::Forged, numbers, "its signature does not hold".into());
+            }
+        }
+        if known.is_some_and(|known| known.hash != signed.hash) {
+            let text = format!("another hash was signed for number {} before", signed.number);
+            self.find(FindingKind::Forged, numbers, text);
+        }
+        if signed.number < record.last() {
+            let text = format!("its signature is over number {} only", signed.number);
+            self.find(FindingKind::Forged, numbers, text);
+        } else {
+            self.ahead.insert(signed.number, signed);
+        }
+    }
+
+    fn event(&mut self, raw: &RawEvent<'_>, number: u64, hash: [u8; 32]) {
+        let header = raw.header;
+        self.verified.events += 1;
+        if (header.building, header.epoch, header.number) != (self.building, self.epoch, number) {
+            self.find(FindingKind::Forged, (number, number), "it has another identity".into());
+        }
+        if let Some(signed) = self.ahead.remove(&number)
+            && signed.hash != hash
+        {
+            self.find(FindingKind::Forged, (number, number), "its hash is not the one that was signed".into());
+        }
+        let span = self.span.get_or_insert_with(|| EpochSpan {
+            epoch: name(self.epoch),
+            first: number,
+            last: number,
+            events: 0,
+            hash: String::new(),
+            from_us: header.wall_us,
+            to_us: header.wall_us,
+        });
+        (span.last, span.to_us) = (number, header.wall_us);
+        span.events += 1;
+        span.hash = hex::encode(hash);
+        match raw.event().map(|event| event.body) {
+            Ok(body) => self.notes.take(self.epoch, &body),
+            Err(error) => self.find(FindingKind::Malformed, (number, number), error.to_string()),
+        }
+    }
+
+    fn find(&mut self, kind: FindingKind, numbers: (u64, u64), text: String) {
+        self.verified.find(kind, self.epoch, numbers, text);
+    }
+}
+
+impl Notes {
+    fn take(&mut self, epoch: EpochId, body: &Body<'_>) {
+        match body {
+            Body::EpochBegun(begun) => self.begun.push((epoch, *begun)),
+            Body::Loss(loss) => self.losses.push(*loss),
+            Body::LossClosed(closed) => {
+                self.closed.insert((closed.epoch, closed.first), *closed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Names what is missing of `epoch` from `gap`: as a loss as far as the gateway recorded one, else as a finding.
+    pub(super) fn explain(&self, verified: &mut Verified, epoch: EpochId, (first, last): (u64, u64)) {
+        let of_epoch = self.losses.iter().filter(|loss| loss.epoch == epoch && !loss.cause.is_of_own_epoch());
+        let mut spans: Vec<(u64, u64)> = of_epoch.map(|loss| self.span(loss)).collect();
+        spans.sort_unstable();
+        let mut next = first;
+        for (from, to) in spans {
+            if to < next || from > last {
+                continue;
+            }
+            if from > next {
+                unexplained(verified, epoch, (next, from - 1));
+            }
+            let (from, to) = (from.max(next), to.min(last));
+            verified.losses.push(format!("epoch {}: {from} to {to} are missing, and recorded as lost", name(epoch)));
+            next = to.saturating_add(1);
+        }
+        if next <= last {
+            unexplained(verified, epoch, (next, last));
+        }
+    }
+
+    /// The numbers that `loss` tells of; what the hub held when it was closed is none of them.
+    fn span(&self, loss: &Loss) -> (u64, u64) {
+        match self.closed.get(&(loss.epoch, loss.first)) {
+            Some(closed) if loss.last == UNKNOWN_END => (closed.held.saturating_add(1), UNKNOWN_END),
+            _ => (loss.first, loss.last),
+        }
+    }
+
+    /// Each epoch names the one before, and what stands there is what it names.
+    pub(super) fn links(&self, store: &Store, verified: &mut Verified) -> Result<(), StoreError> {
+        let building = verified.building;
+        let begun: BTreeSet<EpochId> = self.begun.iter().map(|(epoch, _)| *epoch).collect();
+        for (epoch, _) in store.epochs(building)? {
+            if !begun.contains(&epoch) {
+                verified.find(FindingKind::Link, epoch, (1, 1), "it does not say what stands before it".into());
+            }
+        }
+        for (epoch, begun) in &self.begun {
+            let Some(before) = begun.before else { continue };
+            if begun.last == 0 {
+                continue;
+            }
+            let Some(head) = store.head(building, before)? else {
+                let text = format!("nothing is kept of epoch {}, which it names as the one before", name(before));
+                verified.find(FindingKind::Link, *epoch, (1, 1), text);
+                continue;
+            };
+            if head.last < begun.last {
+                self.explain(verified, before, (head.last + 1, begun.last));
+            }
+            if let Some(hash) = hash_at(store, building, before, begun.last)?
+                && hash != begun.hash
+            {
+                let text = format!("epoch {} names another history up to this number", name(*epoch));
+                verified.find(FindingKind::Fork, before, (begun.last, begun.last), text);
+            }
+        }
+        for closed in self.closed.values().filter(|closed| closed.held >= closed.first) {
+            if hash_at(store, building, closed.epoch, closed.held)? != Some(closed.hash) {
+                let text = "a loss was closed with another history up to this number".to_owned();
+                verified.find(FindingKind::Fork, closed.epoch, (closed.held, closed.held), text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever has signed has to be among those of the certificates: their `keys`, in hex.
+    pub(super) fn signers(&self, keys: &BTreeSet<String>, verified: &mut Verified) {
+        for (key, (epoch, numbers)) in &self.signers {
+            let key = hex::encode(key);
+            if !keys.contains(&key) {
+                let text =
+                    format!("it is the first that is signed by {key}, which no certificate of this building has");
+                verified.find(FindingKind::Forged, *epoch, *numbers, text);
+            }
+        }
+    }
+
+    /// Losses without numbers are told; those without an end have to have got one.
+    pub(super) fn open_losses(&self, verified: &mut Verified) {
+        for loss in &self.losses {
+            let (epoch, first) = (loss.epoch, loss.first);
+            if loss.cause.is_of_own_epoch() {
+                let text =
+                    format!("epoch {}: {} events were never taken: {}", name(epoch), loss.count, loss.cause.label());
+                verified.losses.push(text);
+            } else if loss.last == UNKNOWN_END && loss.cause == LossCause::Damaged {
+                match self.closed.get(&(epoch, first)) {
+                    Some(closed) => verified.losses.push(format!(
+                        "epoch {}: what its store held behind {} is not known, and recorded as lost",
+                        name(epoch),
+                        closed.held
+                    )),
+                    None => verified.find(
+                        FindingKind::OpenLoss,
+                        epoch,
+                        (first, UNKNOWN_END),
+                        "the gateway has lost what came from here on, and has not said yet what it is".into(),
+                    ),
+                }
+            }
+        }
+    }
+}
+
+fn unexplained(verified: &mut Verified, epoch: EpochId, (first, last): (u64, u64)) {
+    verified.find(FindingKind::Gap, epoch, (first, last), format!("{} events are missing", last - first + 1));
+}
+
+/// h of `number`; `None` when it is not kept.
+fn hash_at(store: &Store, building: u32, epoch: EpochId, number: u64) -> Result<Option<[u8; 32]>, StoreError> {
+    let Some(record) = store.holding(building, epoch, number)? else { return Ok(None) };
+    let placed = record.placed(0).flatten().find(|placed| placed.raw.header.number == number);
+    Ok(placed.map(|placed| placed.hash))
+}
