@@ -53,12 +53,17 @@ fn named(holder: &Option<String>) -> &str {
     holder.as_deref().unwrap_or("nobody")
 }
 
-/// The unsigned snapshot of `roster`, and what its publisher should know. The same roster, generation and creation time
-/// give the same bytes.
+/// The unsigned snapshot of `roster`, and what its publisher should know. `last_command` is the last command that the
+/// roster already contains, 0 for none. The same arguments give the same bytes.
 ///
 /// # Errors
 /// [`BuildError`] when the building is too large for one snapshot.
-pub fn build(roster: &Roster, generation: u32, created: i64) -> Result<(Vec<u8>, Vec<Warning>), BuildError> {
+pub fn build(
+    roster: &Roster,
+    generation: u32,
+    created: i64,
+    last_command: u64,
+) -> Result<(Vec<u8>, Vec<Warning>), BuildError> {
     let building = &roster.building;
     let head = &building.head;
     let grants = roster.profiles.iter().map(|levels| {
@@ -69,8 +74,8 @@ pub fn build(roster: &Roster, generation: u32, created: i64) -> Result<(Vec<u8>,
         return Err(BuildError::TooManyRules);
     }
     let mut warnings = Vec::new();
-    let edition =
-        Edition { building: head.number, organisation: head.organisation, generation, created, last_command: 0 };
+    let (building_number, organisation) = (head.number, head.organisation);
+    let edition = Edition { building: building_number, organisation, generation, created, last_command };
     let model = Model {
         name: head.name.clone(),
         time_zone: head.zone_name.clone(),

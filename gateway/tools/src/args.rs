@@ -71,6 +71,9 @@ pub(crate) struct Build {
     /// [default: seconds since 1970]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) generation: Option<u32>,
+    /// The last command that the roster already contains; gateways forget the blocks and unblocks up to it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) last_command: u64,
     /// Sign it with this secret key; refused when others may read the file
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,

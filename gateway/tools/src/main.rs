@@ -68,8 +68,8 @@ fn run_build(build_args: &Build) -> Result<(), Failure> {
     let roster = Roster::read(&build_args.roster)?;
     let (people, cards) = roster.size();
     progress.done(&format!("read {people} people and {cards} cards"));
-    let (mut file, warnings) =
-        build(&roster, generation, created).map_err(|error| Failure::input(&build_args.roster, error))?;
+    let (mut file, warnings) = build(&roster, generation, created, build_args.last_command)
+        .map_err(|error| Failure::input(&build_args.roster, error))?;
     progress.done(&format!("built {} bytes", file.len()));
     if let Some(key) = key {
         file = sign(file, &key).map_err(|error| Failure::input(&build_args.out, error))?;

@@ -132,6 +132,17 @@ fn a_snapshot_is_built_signed_verified_and_described() {
 }
 
 #[test]
+fn last_command_stands_in_the_snapshot_and_is_0_unless_given() {
+    let desk = Desk::new();
+    for (given, expected) in [("", 0), ("--last-command 41", 41), ("--last-command 18446744073709551615", u64::MAX)] {
+        desk.done(&format!("build --roster roster --out a.snapshot {given}"));
+        let json: serde_json::Value = serde_json::from_str(&desk.done("info a.snapshot --json")).unwrap();
+        assert_eq!(json["last_command"], expected);
+        assert!(desk.done("info a.snapshot").contains(&format!("last command   {expected}\n")));
+    }
+}
+
+#[test]
 fn signing_afterwards_gives_a_sound_file() {
     let desk = Desk::new();
     let publisher = desk.done("keygen --secret key");
@@ -230,6 +241,7 @@ fn what_the_system_refuses_exits_with_4_and_wrong_usage_with_2() {
         ("build --roster roster", 2),
         ("build --roster roster --out a.snapshot --generation x", 2),
         ("build --roster roster --out a.snapshot --generation 0", 2),
+        ("build --roster roster --out a.snapshot --last-command -1", 2),
         ("verify a.snapshot", 2),
         ("verify a.snapshot --publisher 12", 2),
         ("frobnicate", 2),

@@ -43,7 +43,7 @@ fn every_flipped_bit_is_refused() {
 /// A publisher whose tool is broken can sign anything; reading it must still be safe.
 #[test]
 fn no_flipped_bit_of_a_signed_archive_panics() {
-    let built = crate::build(&small_roster(), 5, CREATED).unwrap().0;
+    let built = crate::build(&small_roster(), 5, CREATED, 0).unwrap().0;
     let mut accepted = 0;
     for bit in HEADER_LEN * 8..built.len() * 8 {
         let mut unsigned = built.clone();
@@ -60,7 +60,7 @@ fn no_flipped_bit_of_a_signed_archive_panics() {
 #[test]
 fn each_refusal_has_its_reason() {
     let file = small_file();
-    let unsigned = crate::build(&small_roster(), 5, CREATED).unwrap().0;
+    let unsigned = crate::build(&small_roster(), 5, CREATED, 0).unwrap().0;
     let with = |at: usize, byte: u8| {
         let mut file = file.clone();
         file[at] = byte;
@@ -107,7 +107,7 @@ fn a_foreign_publisher_is_refused_and_the_next_one_accepted() {
 #[test]
 fn a_publisher_of_small_order_signs_nothing() {
     let zero = PublisherKey::from_bytes([0; 32]);
-    let mut file = crate::build(&small_roster(), 5, CREATED).unwrap().0;
+    let mut file = crate::build(&small_roster(), 5, CREATED, 0).unwrap().0;
     file.extend_from_slice(&[0; 64]);
     let refused = Snapshot::verify(AlignedBytes::from(&file[..]), &[zero], 17).unwrap_err();
     assert_eq!(refused, Refused::SignatureWrong);
@@ -115,7 +115,7 @@ fn a_publisher_of_small_order_signs_nothing() {
 
 #[test]
 fn a_signed_archive_that_is_none_is_refused() {
-    let mut unsigned = crate::build(&small_roster(), 5, CREATED).unwrap().0;
+    let mut unsigned = crate::build(&small_roster(), 5, CREATED, 0).unwrap().0;
     unsigned[HEADER_LEN..].fill(0xff);
     let mut header = Header::parse(&unsigned).unwrap();
     header.archive_hash = *blake3::hash(&unsigned[HEADER_LEN..]).as_bytes();
@@ -125,7 +125,7 @@ fn a_signed_archive_that_is_none_is_refused() {
 
 #[test]
 fn only_a_sound_unsigned_file_is_signed() {
-    let built = crate::build(&small_roster(), 5, CREATED).unwrap().0;
+    let built = crate::build(&small_roster(), 5, CREATED, 0).unwrap().0;
     let twice = sign(small_file(), &secret()).unwrap_err();
     assert_eq!(twice, SignError::AlreadySigned { publisher: publisher() });
     let mut damaged = built.clone();

@@ -26,7 +26,7 @@ fn cards(cards: &[(&str, &str)]) -> String {
 
 fn built(shapes: &[&str], list: &[(&str, &str)]) -> (Snapshot, Vec<Warning>) {
     let roster = read(&building_of(shapes), &PEOPLE.replace("staff;pupil", "").replace("pupil,,", ",,"), &cards(list));
-    let (file, warnings) = crate::build(&roster.unwrap(), 1, CREATED).unwrap();
+    let (file, warnings) = crate::build(&roster.unwrap(), 1, CREATED, 0).unwrap();
     (verified(&sign(file, &secret()).unwrap()).unwrap(), warnings)
 }
 

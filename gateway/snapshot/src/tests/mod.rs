@@ -113,7 +113,7 @@ pub(super) fn verified(file: &[u8]) -> Result<Snapshot, Refused> {
 }
 
 pub(super) fn small_file() -> Vec<u8> {
-    sign(crate::build(&small_roster(), 5, CREATED).unwrap().0, &secret()).unwrap()
+    sign(crate::build(&small_roster(), 5, CREATED, 0).unwrap().0, &secret()).unwrap()
 }
 
 /// A model of one portal, one holder and no card.

@@ -431,7 +431,7 @@ proptest::proptest! {
         bytes[at] = byte;
         fs::write(folder.path().join(name), bytes).unwrap();
         if let Ok(roster) = Roster::read(folder.path()) {
-            let file = sign(crate::build(&roster, 1, CREATED).unwrap().0, &secret()).unwrap();
+            let file = sign(crate::build(&roster, 1, CREATED, 0).unwrap().0, &secret()).unwrap();
             let building = roster.building();
             let verified = Snapshot::verify(AlignedBytes::from(&file[..]), &[publisher()], building);
             proptest::prop_assert!(verified.is_ok(), "{:?}", verified.err());

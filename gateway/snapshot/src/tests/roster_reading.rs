@@ -10,7 +10,7 @@ fn slot_of<'a>(snapshot: &'a Snapshot, uid: &str) -> &'a ArchivedSlot {
 
 fn built(building: &str, people: &str, cards: &str) -> Snapshot {
     let roster = read(building, people, cards).unwrap_or_else(|errors| panic!("{errors}"));
-    verified(&sign(crate::build(&roster, 5, CREATED).unwrap().0, &secret()).unwrap()).unwrap()
+    verified(&sign(crate::build(&roster, 5, CREATED, 0).unwrap().0, &secret()).unwrap()).unwrap()
 }
 
 #[test]
@@ -20,16 +20,16 @@ fn the_same_roster_gives_the_same_bytes_whatever_the_order_of_its_rows() {
         lines[1..].reverse();
         lines.join("\n")
     };
-    let one = crate::build(&small_roster(), 5, CREATED).unwrap();
-    assert!(one == crate::build(&small_roster(), 5, CREATED).unwrap());
+    let one = crate::build(&small_roster(), 5, CREATED, 0).unwrap();
+    assert!(one == crate::build(&small_roster(), 5, CREATED, 0).unwrap());
     let other = read(BUILDING, &reversed(PEOPLE), &reversed(CARDS)).unwrap();
-    assert!(one == crate::build(&other, 5, CREATED).unwrap());
-    assert!(one.0 != crate::build(&other, 6, CREATED).unwrap().0);
+    assert!(one == crate::build(&other, 5, CREATED, 0).unwrap());
+    assert!(one.0 != crate::build(&other, 6, CREATED, 0).unwrap().0);
 }
 
 #[test]
 fn a_byte_order_mark_line_ends_quotes_and_column_order_do_not_matter() {
-    let plain = crate::build(&small_roster(), 5, CREATED).unwrap();
+    let plain = crate::build(&small_roster(), 5, CREATED, 0).unwrap();
     let people = format!("\u{feff}{}", PEOPLE.replace("teachers", "\"teachers\"")).replace('\n', "\r\n");
     let cards: String = CARDS
         .lines()
@@ -40,7 +40,7 @@ fn a_byte_order_mark_line_ends_quotes_and_column_order_do_not_matter() {
         })
         .collect();
     let building = format!("\u{feff}{}", BUILDING.replace('\n', "\r\n"));
-    assert!(plain == crate::build(&read(&building, &people, &cards).unwrap(), 5, CREATED).unwrap());
+    assert!(plain == crate::build(&read(&building, &people, &cards).unwrap(), 5, CREATED, 0).unwrap());
 }
 
 #[test]
