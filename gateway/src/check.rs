@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::keys::{self, KeyBook};
 use crate::stamps::{self, Keeper};
 use crate::state;
+use crate::trust::Trust;
 
 /// Checks configuration, folders, key file, stamp file and kept snapshot; gives what was found, a line each.
 ///
@@ -19,10 +20,10 @@ pub(crate) fn check(config: &Config) -> Result<String, Failure> {
     if let Some(folder) = config.control.socket.parent() {
         state::look_at("control.socket", folder, Access::WRITE_OK | Access::EXEC_OK)?;
     }
-    let publishers = config.publishers().map_err(Failure::Input)?;
+    let trust = Trust::of(config)?;
     let keys = KeyBook::open(config.state.join(keys::FILE_NAME))?;
     Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
-    let snapshot = match Shelf::open(&config.state)?.load(&publishers, config.building) {
+    let snapshot = match Shelf::open(&config.state)?.load(&trust.publishers, config.building) {
         None => "none is kept; the first comes through the inbox".to_owned(),
         Some(Ok(snapshot)) => {
             let header = snapshot.header();

@@ -8,15 +8,17 @@ use clap::{Args, Parser, Subcommand};
 use crate::check;
 use crate::config::Config;
 use crate::control::client;
-use crate::control::{Reply, Request, Status};
+use crate::control::{Reply, Request, Status, UplinkStatus};
+use crate::enrol;
 use crate::failure::Failure;
+use crate::journal::JournalStatus;
 use crate::keys::enrolment;
 use crate::run;
 
 /// Decides who may pass the readers of one building.
 ///
-/// `run` serves readers over UDP by the newest signed snapshot; every other command but `check` reaches the running gateway
-/// over its control socket.
+/// `run` serves readers over UDP by the newest signed snapshot; `enrol` joins it to a hub; every other command
+/// but `check` reaches the running gateway over its control socket.
 ///
 /// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, key file, snapshot, reader number); 4 the machine does
 /// not allow it (port in use, file or socket missing, permission); 1 a defect of this program.
@@ -33,6 +35,8 @@ enum Command {
     Run(ConfigFile),
     /// Say whether the configuration and the state folder's keys, stamps and snapshot hold; change nothing
     Check(ConfigFile),
+    /// Make this box the gateway of its building at a hub: a key is made here, the hub certifies it, both know each other
+    Enrol(Enrol),
     /// Give readers their keys and take them away, at once and without a restart
     #[command(subcommand)]
     Reader(ReaderCommand),
@@ -71,6 +75,21 @@ struct ConfigFile {
     /// The configuration, TOML
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Enrol {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Where the hub is
+    #[arg(long, value_name = "HOST:PORT")]
+    hub: String,
+    /// What `kalitka-hub pki token` printed for this building; it is good once
+    #[arg(long)]
+    token: String,
+    /// Replace the identity that the box already has
+    #[arg(long)]
+    again: bool,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +140,9 @@ impl Cli {
         match self.command {
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
+            Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
+                print(&enrol::enrol(&Config::read(&config)?, &config, &hub, &token, again)?)
+            }
             Command::Reader(ReaderCommand::Add(one)) => ask(&one.asking, &Request::ReaderAdd { reader: one.reader }),
             Command::Reader(ReaderCommand::Rekey(one)) => {
                 ask(&one.asking, &Request::ReaderRekey { reader: one.reader })
@@ -183,11 +205,29 @@ fn status_text(status: &Status) -> String {
         .refused
         .as_ref()
         .map_or_else(|| "none since the start".to_owned(), |refused| format!("{}: {}", refused.file, refused.error));
+    let journal = journal_text(&status.journal);
+    let uplink = uplink_text(&status.uplink);
     format!(
         "version   {}\nbuilding  {}\nreaders   {} with keys, on udp {}\nmetrics   http://{}/metrics\n\
-         snapshot  {in_force}\nfloor     generation {}\nrefused   {refused}\n",
+         snapshot  {in_force}\nfloor     generation {}\nrefused   {refused}\nevents    {journal}\nhub       {uplink}\n",
         status.version, status.building, status.readers, status.udp, status.http, status.snapshot.floor
     )
+}
+
+fn journal_text(journal: &JournalStatus) -> String {
+    let JournalStatus { epoch, number, unacknowledged, events, .. } = journal;
+    let stands = format!("{epoch}/{number}, {events} kept, {unacknowledged} not yet at the hub");
+    let trouble = journal.trouble.as_ref().map(|trouble| format!("; not made durable now: {trouble}"));
+    let safety = journal.safety_damaged.then_some("; the blocks and modes in force could not be read");
+    format!("{stands}{}{}", trouble.unwrap_or_default(), safety.unwrap_or_default())
+}
+
+fn uplink_text(uplink: &UplinkStatus) -> String {
+    match (&uplink.hub, uplink.up_seconds, &uplink.trouble) {
+        (Some(hub), Some(seconds), _) => format!("up for {seconds} s, at {hub}"),
+        (_, _, Some(trouble)) => format!("{}: {trouble}", uplink.state),
+        _ => uplink.state.clone(),
+    }
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -212,7 +252,7 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 8] = [
+        let cases: [(&[&str], bool); 11] = [
             (&["reader", "add", "101", "--socket", "/s"], true),
             (&["reader", "add", "0", "--socket", "/s"], false),
             (&["reader", "add", "--socket", "/s"], false),
@@ -220,6 +260,9 @@ mod tests {
             (&["reader", "list"], false),
             (&["reader", "list", "--socket", "/s", "--config", "/c"], false),
             (&["run"], false),
+            (&["enrol", "--config", "/c", "--hub", "h:1", "--token", "t"], true),
+            (&["enrol", "--config", "/c", "--hub", "h:1"], false),
+            (&["enrol", "--hub", "h:1", "--token", "t"], false),
             (&[], false),
         ];
         for (words, right) in cases {

@@ -19,12 +19,17 @@ impl Clock {
         self.start.elapsed()
     }
 
-    /// Milliseconds since 1970 by the wall clock, which may jump.
-    pub(crate) fn wall_ms() -> i64 {
+    /// Microseconds since 1970 by the wall clock, which may jump.
+    pub(crate) fn wall_us() -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
         }
+    }
+
+    /// Milliseconds since 1970 by the wall clock.
+    pub(crate) fn wall_ms() -> i64 {
+        Self::wall_us().div_euclid(1000)
     }
 
     /// Whole seconds since 1970 by the wall clock.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::durable;
 use crate::failure::Failure;
-use crate::limits::{CONFIG_BYTES_MAX, PUBLISHERS_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, OPERATORS_MAX, PUBLISHERS_MAX};
 
 /// What a gateway is told once, at its start.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +28,14 @@ pub(crate) struct Config {
     pub(crate) snapshots: Snapshots,
     #[serde(default)]
     pub(crate) readers: Readers,
+    #[serde(default)]
+    pub(crate) uplink: Uplink,
+    #[serde(default)]
+    pub(crate) outbox: Outbox,
+    #[serde(default)]
+    pub(crate) commands: Commands,
+    #[serde(default)]
+    pub(crate) safety: Safety,
     #[serde(default)]
     pub(crate) http: Http,
     #[serde(default)]
@@ -54,7 +62,8 @@ pub(crate) struct Snapshots {
     pub(crate) inbox: PathBuf,
     #[serde(default = "poll_ms")]
     pub(crate) poll_ms: u64,
-    /// Ed25519 public keys in hex: the present one and, during a change, the next.
+    /// Ed25519 public keys in hex: the present one and, during a change, the next. May be empty on an enrolled box.
+    #[serde(default)]
     pub(crate) publishers: Vec<String>,
 }
 
@@ -63,6 +72,49 @@ pub(crate) struct Snapshots {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Readers {
     pub(crate) fall_back_after_ms: u16,
+}
+
+/// Where events go to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Uplink {
+    /// `HOST:PORT`, in the place of the hub that enrolled the box.
+    pub(crate) hub: Option<String>,
+}
+
+/// How much is kept until the hub has it, and after.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Outbox {
+    pub(crate) events_max: u64,
+    pub(crate) bytes_max: u64,
+    pub(crate) keep_acknowledged: u64,
+}
+
+/// Whose commands are obeyed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Commands {
+    /// Ed25519 public keys in hex, besides those that the enrolment has pinned.
+    pub(crate) operators: Vec<String>,
+}
+
+/// What is done when the blocks and modes in force cannot be read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Safety {
+    pub(crate) mode: SafeMode,
+}
+
+/// How portals stand when it is not known what was ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SafeMode {
+    /// All portals are closed until an operator orders a mode.
+    #[default]
+    Closed,
+    /// As if nothing had been ordered.
+    AsScheduled,
 }
 
 /// Where metrics and health are served.
@@ -119,6 +171,12 @@ impl LogLevel {
 impl Default for Udp {
     fn default() -> Self {
         Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4700), workers: 1 }
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { events_max: 2_000_000, bytes_max: 1 << 30, keep_acknowledged: 100_000 }
     }
 }
 
@@ -194,14 +252,33 @@ impl Config {
         UnixAddress::from_pathname(&self.control.socket).map_err(|error| {
             format!("control.socket: `{}`: {error}; give a shorter path", self.control.socket.display())
         })?;
-        if !(1..=PUBLISHERS_MAX).contains(&self.snapshots.publishers.len()) {
+        self.check_amounts()?;
+        self.publishers()?;
+        self.operators()?;
+        self.texts().map(|_| ())
+    }
+
+    fn check_amounts(&self) -> Result<(), String> {
+        let Outbox { events_max, bytes_max, keep_acknowledged } = self.outbox;
+        in_range("outbox.events_max", events_max, 10_000, 1_000_000_000)?;
+        in_range("outbox.bytes_max", bytes_max, 64 << 20, 1 << 40)?;
+        in_range("outbox.keep_acknowledged", keep_acknowledged, 0, events_max)?;
+        if self.snapshots.publishers.len() > PUBLISHERS_MAX {
             return Err(format!(
                 "snapshots.publishers: {} keys are listed; list one, or two while the publisher's key changes",
                 self.snapshots.publishers.len()
             ));
         }
-        self.publishers()?;
-        self.texts().map(|_| ())
+        if self.commands.operators.len() > OPERATORS_MAX {
+            let listed = self.commands.operators.len();
+            return Err(format!("commands.operators: {listed} keys are listed; list {OPERATORS_MAX} at most"));
+        }
+        match &self.uplink.hub {
+            Some(hub) if !is_host_and_port(hub) => {
+                Err(format!("uplink.hub: `{hub}` is not HOST:PORT; write it like hub.example.org:4710"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The building's texts: the configured ones, the others as they stand by default.
@@ -227,10 +304,30 @@ impl Config {
         .collect()
     }
 
+    /// The keys of `commands.operators`.
+    pub(crate) fn operators(&self) -> Result<Vec<[u8; 32]>, String> {
+        let keys = self.commands.operators.iter();
+        keys.map(|text| {
+            let mut key = [0; 32];
+            hex::decode_to_slice(text, &mut key).map(|()| key).map_err(|_| {
+                format!(
+                    "commands.operators: `{text}` is no key; paste the line that `kalitka-hub operator keygen` printed"
+                )
+            })
+        })
+        .collect()
+    }
+
     /// Every [`Snapshots::poll_ms`] the inbox is looked at.
     pub(crate) const fn poll(&self) -> Duration {
         Duration::from_millis(self.snapshots.poll_ms)
     }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 fn in_range<T: Copy + PartialOrd + std::fmt::Display>(key: &str, value: T, min: T, max: T) -> Result<(), String> {

@@ -46,6 +46,12 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
         ("listen = \"127.0.0.1:9470\"", "listen = \"localhost\"", "listen", "socket address"),
         ("format = \"text\"", "format = \"xml\"", "format", "expected"),
         ("granted = ", "allowed = ", "texts.allowed", "there are granted"),
+        ("events_max = 2000000", "events_max = 9999", "outbox.events_max", "from 10000 to"),
+        ("bytes_max = 1073741824", "bytes_max = 1", "outbox.bytes_max", "from 67108864 to"),
+        ("keep_acknowledged = 100000", "keep_acknowledged = 2000001", "outbox.keep_acknowledged", "from 0 to 2000000"),
+        ("mode = \"closed\"", "mode = \"open\"", "mode", "as_scheduled"),
+        ("operators = []", "operators = [\"12\"]", "commands.operators", "operator keygen"),
+        ("# hub = \"hub.example.org:4710\"", "hub = \"hub.example.org\"", "uplink.hub", "HOST:PORT"),
         (
             "granted = \"",
             "granted = \"очень-очень длинный текст для табло, которое его не вместит",
@@ -61,7 +67,7 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
 }
 
 #[test]
-fn publishers_are_one_or_two_keys() {
+fn publishers_are_two_keys_at_most() {
     let with = |list: &str| {
         let text = format!("building = 1\nstate = \"/s\"\n[snapshots]\ninbox = \"/i\"\npublishers = {list}\n");
         Config::parse(text.as_bytes())
@@ -70,7 +76,9 @@ fn publishers_are_one_or_two_keys() {
     assert!(with(&format!("[\"{key}\"]")).is_ok());
     assert!(with(&format!("[\"{key}\", \"{key}\"]")).is_ok());
     let three = format!("[\"{key}\", \"{key}\", \"{key}\"]");
-    for (wrong, remedy) in [("[]", "list one"), (&three, "list one"), ("[\"12\"]", "keygen")] {
+    // An enrolled box has its publishers from its hub; whether there is one at all is seen at the start.
+    assert!(with("[]").is_ok());
+    for (wrong, remedy) in [(&three[..], "list one"), ("[\"12\"]", "keygen")] {
         let error = with(wrong).unwrap_err();
         assert!(error.contains("snapshots.publishers") && error.contains(remedy), "{wrong}: {error}");
     }
@@ -91,7 +99,11 @@ fn assert_within_limits(config: &Config) {
     assert!([&config.state, &config.snapshots.inbox, &config.control.socket].iter().all(|path| path.is_absolute()));
     assert!(config.control.socket.as_os_str().len() < 108);
     let publishers = &config.snapshots.publishers;
-    assert!((1..=2).contains(&publishers.len()));
+    assert!(publishers.len() <= 2);
+    assert!((10_000..=1_000_000_000).contains(&config.outbox.events_max));
+    assert!((64 << 20..=1 << 40).contains(&config.outbox.bytes_max));
+    assert!(config.outbox.keep_acknowledged <= config.outbox.events_max);
+    assert!(config.operators().unwrap().len() <= 32);
     assert!(publishers.iter().all(|key| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())));
     assert_eq!(config.publishers().unwrap().len(), publishers.len());
     assert!(config.texts.values().all(|text| text.len() <= 64));

@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 use crate::adoption::Standing;
 use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::journal::JournalStatus;
 use crate::limits::{HTTP_CONNECTION_LIFE, HTTP_CONNECTIONS_MAX, WORKER_STUCK_AFTER};
 use crate::metrics::Collector;
 
@@ -27,6 +28,7 @@ pub(crate) struct Surface {
     pub(crate) clock: Clock,
     pub(crate) collector: Arc<Collector>,
     pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) journal: watch::Receiver<JournalStatus>,
 }
 
 impl Surface {
@@ -34,6 +36,22 @@ impl Surface {
     fn healthy(&self) -> bool {
         let now = self.clock.monotonic();
         self.collector.tallies().iter().all(|tally| tally.silent_for(now) < WORKER_STUCK_AFTER)
+    }
+
+    /// What is not as it should be and stops no decision.
+    fn degraded(&self) -> String {
+        let journal = self.journal.borrow();
+        let mut lines = String::new();
+        for (is_so, line) in [
+            (!journal.taking, "degraded: events are not made durable, and reports wait at their readers\n"),
+            (journal.safety_damaged, "degraded: the blocks and modes in force could not be read\n"),
+            (journal.on_refuge, "degraded: the plain log stands in for the store; restart when convenient\n"),
+        ] {
+            if is_so {
+                lines.push_str(line);
+            }
+        }
+        lines
     }
 }
 
@@ -74,7 +92,11 @@ async fn metrics(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
 }
 
 async fn healthz(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
-    if surface.healthy() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "a worker is stuck\n") }
+    if surface.healthy() {
+        (StatusCode::OK, format!("ok\n{}", surface.degraded()))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "a worker is stuck\n".into())
+    }
 }
 
 async fn readyz(State(surface): State<Arc<Surface>>) -> impl IntoResponse {

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use kalitka_core::limits::READERS_MAX;
+use kalitka_protocol::limits::{COMMAND_BODY_MAX, EVENT_LEN_MAX};
 
 /// Bytes of the configuration file.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 /// Publishers' keys that are configured at a time: the present one and the next.
 pub(crate) const PUBLISHERS_MAX: usize = 2;
+/// Operators' keys that are configured.
+pub(crate) const OPERATORS_MAX: usize = 32;
 /// Bytes of the key file and of the stamp file: a line of each is under 128 bytes.
 pub(crate) const STATE_FILE_BYTES_MAX: u64 = READERS_MAX as u64 * 128 + 4096;
 /// Datagrams that a worker takes under one view of the world.
@@ -52,8 +55,45 @@ pub(crate) const HTTP_CONNECTION_LIFE: Duration = Duration::from_secs(5);
 pub(crate) const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for connections that are being served.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
+/// What waits for the journal: at 25,000 decisions a second more than half a second of a disk that hangs.
+pub(crate) const JOURNAL_WAITING_MAX: usize = 16_384;
+/// Events of one commit.
+pub(crate) const COMMIT_EVENTS_MAX: usize = 1024;
+/// Bytes of one commit at which it is full: with the event that fills it, one block of the outbox.
+pub(crate) const COMMIT_BYTES_MAX: usize = 120 * 1024;
+/// Bytes of events that are kept in memory while the store takes nothing; what is beyond is counted.
+pub(crate) const KEPT_BYTES_MAX: usize = 4 << 20;
+/// How often the journal looks after itself: deadlines, attempts that are due, its status.
+pub(crate) const JOURNAL_TICK: Duration = Duration::from_millis(250);
+/// First pause before the store is opened anew; it doubles.
+pub(crate) const STORE_AGAIN_MIN: Duration = Duration::from_millis(500);
+/// Longest such pause.
+pub(crate) const STORE_AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Events after which a checkpoint is written.
+pub(crate) const CHECKPOINT_EVENTS: u64 = 10_000;
+/// Age of the newest checkpoint at which another is written, if anything has happened.
+pub(crate) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Bytes of events that are read at a time when the fold is made anew.
+pub(crate) const REPLAY_BYTES: usize = 1 << 20;
+/// Commits whose events wait for the live lane: a slower one misses some.
+pub(crate) const LIVE_COMMITS_MAX: usize = 256;
+/// Receipts and commands that wait for a worker.
+pub(crate) const POSTS_WAITING_MAX: usize = 4096;
+/// Commands under way to readers, or waiting for the disk.
+pub(crate) const COMMANDS_UNDER_WAY_MAX: usize = 64;
+/// Bytes that an operator signs, at most (SPEC 15.8).
+pub(crate) const COMMAND_SIGNED_MAX: usize = 17 + 54 + COMMAND_BODY_MAX;
+/// How long a command to readers is tried at most, whatever its *not after* says.
+pub(crate) const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
+/// How long after a command's end its readers' results are waited for.
+pub(crate) const COMMAND_RESULT_PATIENCE: Duration = Duration::from_secs(2);
+/// Difference between wall and monotonic clock, in microseconds, from which the clock counts as having jumped.
+pub(crate) const CLOCK_JUMP_US: i64 = 1_000_000;
 
 const _: () = {
+    assert!(COMMIT_BYTES_MAX + EVENT_LEN_MAX <= 128 * 1024);
+    assert!(KEPT_BYTES_MAX >= COMMIT_BYTES_MAX * 2);
+    assert!(JOURNAL_TICK.as_millis() * 2 <= STORE_AGAIN_MIN.as_millis());
     assert!(WORKER_HEARTBEAT.as_millis() * 4 < WORKER_STUCK_AFTER.as_millis());
     assert!(CONTROL_IDLE_MAX.as_millis() < CONTROL_PATIENCE.as_millis());
     assert!(CONTROL_REPLY_MAX > READERS_MAX as u64 * 32);

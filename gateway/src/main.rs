@@ -1,8 +1,9 @@
 //! `kalitka-gateway`: the shell around [`kalitka_core`]. It moves bytes, reads clocks, draws random numbers, keeps files
 //! and shows how it fares; the core decides.
 //!
-//! One thread a UDP worker ([`udp`]), one that adopts snapshots ([`adoption`]), one that keeps stamps ([`stamps`]), and one
-//! for everything that may wait: metrics ([`http`]), control ([`control`]), signals ([`run`]).
+//! One thread a UDP worker ([`udp`]), one that makes events durable ([`journal`]), one that adopts snapshots ([`adoption`]),
+//! one that keeps stamps ([`stamps`]), and one for everything that may wait: the uplink, metrics ([`http`]), control
+//! ([`control`]), signals ([`run`]).
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -17,19 +18,24 @@ mod clock;
 mod config;
 mod control;
 mod durable;
+mod enrol;
 mod entropy;
 mod failure;
 mod http;
+mod journal;
 mod keys;
 mod limits;
 mod logs;
 mod metrics;
 mod published;
 mod run;
+mod stage;
 mod stamps;
 mod state;
 mod thread;
+mod trust;
 mod udp;
+mod uplink;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().execute() {

@@ -1,32 +1,37 @@
 //! The running gateway: what is started in which order, and how it ends.
 //!
 //! Everything that can fail for want of a file, a port or a permission is done before the first thread starts. Workers
-//! start as soon as the snapshot is in force; metrics and control follow.
+//! start as soon as the snapshot and the operators' orders are in force; the outbox, the uplink, metrics and control follow.
 
-use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use kalitka_core::{Overlay, Texts, View};
+use kalitka_outbox::Bounds;
+use kalitka_snapshot::model::PortalMode;
+use tokio::sync::{broadcast, watch};
 
 use crate::adoption::{Adopter, Order};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::control::{Desk, Listener, Request, Status};
+use crate::config::{self, Config, SafeMode};
+use crate::control::{Desk, Listener, Status, UplinkStatus};
 use crate::failure::Failure;
 use crate::http::{self, Surface};
+use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Ring, SafetyFile, Setup, Work};
 use crate::keys::{self, KeyBook};
-use crate::limits::{ADOPTIONS_WAITING_MAX, COLLECT_INTERVAL, SHUTDOWN_PATIENCE, STAMPS_WAITING_MAX};
+use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX};
 use crate::logs;
 use crate::metrics::{Collector, Tally, names};
 use crate::published::Published;
+use crate::stage::{Services, Stage};
 use crate::stamps::{self, Keeper};
 use crate::state::{self, StateFolder};
 use crate::thread::{self, Ended};
+use crate::trust::Trust;
 use crate::udp::{self, Pool, Shared};
+use crate::uplink::{self, Uplink};
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -40,120 +45,209 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let _state = StateFolder::take(&config.state)?;
     state::make(&config.snapshots.inbox)?;
-    let tallies: Arc<[Tally]> = (0..config.udp.workers).map(|_| Tally::new()).collect();
-    let collector = Arc::new(Collector::install(Arc::clone(&tallies))?);
-    let keys = Arc::new(KeyBook::open(config.state.join(keys::FILE_NAME))?);
-    let keeper = Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
-    let views = Arc::new(Published::new(None));
-    let sockets = udp::bind(config.udp.listen, config.udp.workers)?;
-    let (http_listener, http) = http::bind(config.http.listen)?;
-    let control = Listener::bind(&config.control.socket)?;
-    let adopter = Adopter::start(config, Arc::clone(&views), clock)?;
-    let standing = adopter.standing();
-    note_receive_buffer(sockets.receive_buffer);
-
-    let shared = Arc::new(Shared {
-        clock,
-        views,
-        keys: keys.published(),
-        texts: config.texts().map_err(Failure::Input)?,
-        fall_back_after_ms: config.readers.fall_back_after_ms,
-        tallies,
-    });
-    let (taken, stamps_taken) = sync_channel(STAMPS_WAITING_MAX);
     let died = Ended::default();
-    let workers = Pool::start(&shared, sockets.sockets, &keeper.current(), &taken, &died)?;
-    drop(taken);
-    let keeper = thread::spawn("stamps", &died, move || keeper.run(&stamps_taken, clock))?;
-    let (orders, orders_taken) = sync_channel(ADOPTIONS_WAITING_MAX);
-    let adopter = thread::spawn("adopter", &died, move || adopter.run(&orders_taken))?;
-    tracing::info!(building = config.building, udp = %sockets.address, %http, version = env!("CARGO_PKG_VERSION"), "serving");
+    let (ground, surroundings) = Ground::open(config, clock)?;
+    let Surroundings { collector, http, http_address, control } = surroundings;
+    let (standing, keys, udp) = (ground.adopter.standing(), Arc::clone(&ground.keys), ground.sockets.address);
+    let Started { threads, journal, uplink_state, uplink } = start(config, ground, clock, &died)?;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(building = config.building, %udp, http = %http_address, version, "serving");
 
     let fixed = Status {
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: version.into(),
         building: config.building,
-        udp: sockets.address,
-        http,
+        udp,
+        http: http_address,
         readers: 0,
         snapshot: standing.borrow().clone(),
+        journal: JournalStatus::default(),
+        uplink: UplinkStatus::default(),
     };
-    let desk = Arc::new(Desk { keys, orders: orders.clone(), standing: standing.clone(), fixed });
-    let surface = Arc::new(Surface { clock, collector, standing });
-    let ended = stage.serve(&control, http_listener, desk, surface, &died);
-    stop(workers, keeper, (orders, adopter));
+    let orders = threads.orders.clone();
+    let (journal_shown, standing_shown) = (journal.clone(), standing.clone());
+    let desk = Arc::new(Desk { keys, orders, standing, journal, uplink: uplink_state, clock, fixed });
+    let surface = Arc::new(Surface { clock, collector, standing: standing_shown, journal: journal_shown });
+    let ended = stage.serve(Services { control: &control, http, desk, surface, uplink }, &died);
+    threads.stop();
     drop(control);
     ended
 }
 
-/// Where people, machines and signals are served. Set first of all, so that no signal finds the gateway half started.
-struct Stage {
-    runtime: Runtime,
-    terminate: Signal,
-    interrupt: Signal,
+/// What the threads are made of: all that may fail has not.
+struct Ground {
+    trust: Trust,
+    tallies: Arc<[Tally]>,
+    journal_tally: Arc<JournalTally>,
+    uplink_tally: Arc<kalitka_uplink::Tally>,
+    keys: Arc<KeyBook>,
+    keeper: Keeper,
+    safety_file: SafetyFile,
+    kept: Option<Kept>,
+    overlay: Arc<Overlay>,
+    views: Arc<Published<View>>,
+    sockets: udp::Sockets,
+    texts: Texts,
+    door: Door,
+    ring: Ring,
+    adopter: Adopter,
 }
 
-impl Stage {
-    fn set() -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot_serve)?;
-        let (terminate, interrupt) = {
-            let _entered = runtime.enter();
-            let terminate = signal(SignalKind::terminate()).map_err(cannot_serve)?;
-            (terminate, signal(SignalKind::interrupt()).map_err(cannot_serve)?)
+/// Where people and machines reach the gateway, besides readers.
+struct Surroundings {
+    collector: Arc<Collector>,
+    http: TcpListener,
+    http_address: SocketAddr,
+    control: Listener,
+}
+
+impl Ground {
+    fn open(config: &Config, clock: Clock) -> Result<(Self, Surroundings), Failure> {
+        let mut trust = Trust::of(config)?;
+        let tallies: Arc<[Tally]> = (0..config.udp.workers).map(|_| Tally::new()).collect();
+        let (journal_tally, uplink_tally) = (Arc::new(JournalTally::new()), Arc::default());
+        let collector =
+            Collector::install(Arc::clone(&tallies), Arc::clone(&journal_tally), Arc::clone(&uplink_tally))?;
+        let keys = Arc::new(KeyBook::open(config.state.join(keys::FILE_NAME))?);
+        let keeper = Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
+        let (safety_file, kept) = SafetyFile::open(&config.state);
+        let overlay = Arc::new(ordered(kept.as_ref(), config.safety.mode));
+        let views = Arc::new(Published::new(None));
+        let sockets = udp::bind(config.udp.listen, config.udp.workers)?;
+        let (http, http_address) = http::bind(config.http.listen)?;
+        let control = Listener::bind(&config.control.socket)?;
+        let (door, ring) = journal::ring();
+        let publishers = std::mem::take(&mut trust.publishers);
+        let in_force = (Arc::clone(&views), Arc::clone(&overlay));
+        let adopter = Adopter::start(config, publishers, in_force, door.clone(), clock)?;
+        note_receive_buffer(sockets.receive_buffer);
+        let texts = config.texts().map_err(Failure::Input)?;
+        let surroundings = Surroundings { collector: Arc::new(collector), http, http_address, control };
+        let ground = Self {
+            trust,
+            tallies,
+            journal_tally,
+            uplink_tally,
+            keys,
+            keeper,
+            safety_file,
+            kept,
+            overlay,
+            views,
+            sockets,
+            texts,
+            door,
+            ring,
+            adopter,
         };
-        Ok(Self { runtime, terminate, interrupt })
+        Ok((ground, surroundings))
     }
+}
 
-    /// Serves until a signal comes or a thread dies: without each of them decisions would grow old or wrong unseen.
-    fn serve(
-        self,
-        control: &Listener,
-        http: TcpListener,
-        desk: Arc<Desk>,
-        surface: Arc<Surface>,
-        died: &Ended,
-    ) -> Result<(), Failure> {
-        for verb in Request::VERBS.into_iter().chain([Request::MALFORMED]) {
-            metrics::counter!(names::CONTROL_REQUESTS, "verb" => verb).absolute(0);
+/// What operators have ordered, as it was kept; the safe mode when that cannot be read.
+fn ordered(kept: Option<&Kept>, mode: SafeMode) -> Overlay {
+    let overlay = Overlay::default();
+    match kept {
+        Some(kept) => {
+            // What was kept was in force, so all of it has room.
+            let _ = overlay.restore(kept.safety.orders().entries());
         }
-        let Self { runtime, mut terminate, mut interrupt } = self;
-        let ended = runtime.block_on(async {
-            tokio::spawn(collect(Arc::clone(&surface)));
-            tokio::select! {
-                _ = terminate.recv() => Ok("SIGTERM"),
-                _ = interrupt.recv() => Ok("SIGINT"),
-                () = died.notified() => Err(Failure::Defect("a thread has ended by itself; see the lines above, and report them".into())),
-                Err(error) = control.serve(desk) => Err(cannot_serve(error)),
-                Err(error) = http::serve(http, surface) => Err(cannot_serve(error)),
+        None if mode == SafeMode::Closed => {
+            tracing::error!(
+                "the blocks and modes in force cannot be read: all portals are closed until an operator orders a mode"
+            );
+            overlay.safe_mode(PortalMode::Closed);
+        }
+        None => tracing::error!("the blocks and modes in force cannot be read; portals stand as scheduled"),
+    }
+    overlay
+}
+
+/// The running threads, and what they show.
+struct Started {
+    threads: Threads,
+    journal: watch::Receiver<JournalStatus>,
+    uplink_state: watch::Receiver<kalitka_uplink::State>,
+    uplink: Option<Uplink>,
+}
+
+fn start(config: &Config, ground: Ground, clock: Clock, died: &Ended) -> Result<Started, Failure> {
+    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, texts, door, ring, adopter, .. } = ground;
+    let shared = Arc::new(Shared {
+        clock,
+        views: Arc::clone(&views),
+        overlay: Arc::clone(&overlay),
+        keys: keys.published(),
+        texts,
+        fall_back_after_ms: config.readers.fall_back_after_ms,
+        tallies,
+    });
+    let (taken, stamps_taken) = sync_channel(STAMPS_WAITING_MAX);
+    let workers = Pool::start(&shared, sockets.sockets, &keeper.current(), &taken, &door, died)?;
+    drop(taken);
+    let (head, live) = (watch::Sender::new(None), broadcast::Sender::new(LIVE_COMMITS_MAX));
+    let (status, uplink_state) = (watch::Sender::new(JournalStatus::default()), watch::Sender::default());
+    let (journal_shown, uplink_shown) = (status.subscribe(), uplink_state.subscribe());
+    let committed = (head.subscribe(), live.clone());
+    let journal = Journal::new(Setup {
+        building: config.building,
+        state: config.state.clone(),
+        bounds: bounds(config),
+        operators: trust.operators,
+        clock,
+        ring,
+        posts: workers.posts(),
+        views,
+        keys: keys.published(),
+        overlay,
+        kept: ground.kept,
+        safety_file: ground.safety_file,
+        head,
+        live,
+        status,
+        tally: ground.journal_tally,
+    });
+    let journal = thread::spawn("journal", died, move || journal.run())?;
+    let keeper = thread::spawn("stamps", died, move || keeper.run(&stamps_taken, clock))?;
+    let (orders, orders_taken) = sync_channel(ADOPTIONS_WAITING_MAX);
+    let adopter = thread::spawn("adopter", died, move || adopter.run(&orders_taken))?;
+    let uplink = trust.enrolled.then(|| Uplink {
+        options: uplink::options(config),
+        port: uplink::port(door.clone(), orders.clone(), committed, uplink_state),
+        tally: ground.uplink_tally,
+        clock,
+    });
+    let threads = Threads { workers, door, journal, keeper, orders, adopter };
+    Ok(Started { threads, journal: journal_shown, uplink_state: uplink_shown, uplink })
+}
+
+const fn bounds(config: &Config) -> Bounds {
+    let config::Outbox { events_max, bytes_max, keep_acknowledged } = config.outbox;
+    Bounds { events_max, bytes_max, keep_acknowledged }
+}
+
+/// What runs until the end.
+struct Threads {
+    workers: Pool,
+    door: Door,
+    journal: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    orders: SyncSender<Order>,
+    adopter: JoinHandle<()>,
+}
+
+impl Threads {
+    /// Workers first, so that nothing is taken any more; then those who keep what the workers took.
+    fn stop(self) {
+        self.workers.stop();
+        drop(self.orders);
+        self.door.wait_to_hand_in(Work::Stop);
+        for (name, thread) in [("journal", self.journal), ("stamps", self.keeper), ("adopter", self.adopter)] {
+            if thread.join().is_err() {
+                tracing::error!(thread = name, "a thread had panicked");
             }
-        });
-        runtime.shutdown_timeout(SHUTDOWN_PATIENCE);
-        ended.map(|signal| tracing::info!(signal, "stopping"))
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-fn cannot_serve(error: io::Error) -> Failure {
-    Failure::Environment(format!("cannot serve metrics and control: {error}"))
-}
-
-async fn collect(surface: Arc<Surface>) {
-    let mut ticks = tokio::time::interval(COLLECT_INTERVAL);
-    loop {
-        ticks.tick().await;
-        surface.collector.collect();
-    }
-}
-
-/// Workers first, so that nothing is taken any more; then those who keep what the workers took.
-fn stop(workers: Pool, keeper: JoinHandle<()>, (orders, adopter): (SyncSender<Order>, JoinHandle<()>)) {
-    workers.stop();
-    drop(orders);
-    for (name, thread) in [("stamps", keeper), ("adopter", adopter)] {
-        if thread.join().is_err() {
-            tracing::error!(thread = name, "a thread had panicked");
         }
+        tracing::info!("stopped");
     }
-    tracing::info!("stopped");
 }
 
 fn note_receive_buffer(granted: usize) {

@@ -168,7 +168,7 @@ fn name_of_a_refused_file_writes_no_lines_of_its_own() {
     assert_eq!(running.ask(r#"{"verb":"status"}"#)["snapshot"]["refused"]["file"], file);
     let shown = support::gateway(&["snapshot", "status", "--config", &site.config()]);
     assert!(shown.stdout.iter().all(|&byte| byte == b'\n' || !byte.is_ascii_control()), "{shown:?}");
-    assert_eq!(String::from_utf8(shown.stdout).unwrap().lines().count(), 7);
+    assert_eq!(String::from_utf8(shown.stdout).unwrap().lines().count(), 9);
 }
 
 #[test]

@@ -16,6 +16,8 @@ const DOCS: &str = include_str!("../../docs/metrics.md");
 /// Name → (type, labels) of each row of the table in the docs.
 fn documented() -> BTreeMap<String, (String, String)> {
     let rows = DOCS.lines().filter_map(|line| line.strip_prefix("| `kalitka_"));
+    // The hub has its own table there.
+    let rows = rows.filter(|row| !row.starts_with("hub_"));
     let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")).collect::<Vec<_>>());
     cells.map(|cells| (format!("kalitka_{}", cells[0]), (cells[1].clone(), cells[2].clone()))).collect()
 }
@@ -35,7 +37,9 @@ fn served_metrics_are_the_documented_ones() {
         let label = sample.map_or("", |labels| labels.split_once('=').unwrap().0);
         served.insert(name.to_owned(), (kind.to_owned(), label.to_owned()));
     }
-    served.get_mut("kalitka_ask_service_seconds").unwrap().1.clear();
+    for histogram in ["kalitka_ask_service_seconds", "kalitka_journal_commit_seconds"] {
+        served.get_mut(histogram).unwrap().1.clear();
+    }
     assert_eq!(served, documented());
     for name in served.keys() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help text");

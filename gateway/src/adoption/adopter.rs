@@ -3,14 +3,15 @@
 //! A refused file changes nothing: what is in force stays. Each refusal raises a metric and writes one log line, once for
 //! each file as it is. What is verified was read once, into memory of our own, and is what is used.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use kalitka_core::{UnixSeconds, View};
+use kalitka_core::{Overlay, UnixSeconds, View};
+use kalitka_protocol::upstream::snapshot_result;
 use kalitka_snapshot::{AlignedBytes, HEADER_LEN, Header, PublisherKey, Refused, Snapshot};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
@@ -20,6 +21,7 @@ use super::shelf::Shelf;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::journal::{Door, Work};
 use crate::limits::{ADOPT_AGAIN_AFTER, ADOPTER_NICENESS, SCHEDULE_TICK};
 use crate::metrics::names;
 use crate::published::Published;
@@ -27,7 +29,15 @@ use crate::published::Published;
 /// Take this file, whatever folder it is in.
 pub(crate) struct Order {
     pub(crate) file: PathBuf,
-    pub(crate) reply: oneshot::Sender<Result<Summary, String>>,
+    pub(crate) reply: Reply,
+}
+
+/// Who hears what became of a file.
+pub(crate) enum Reply {
+    /// A person, in words.
+    Control(oneshot::Sender<Result<Summary, String>>),
+    /// The hub, by the codes of SPEC 15.12.
+    Hub(oneshot::Sender<u8>),
 }
 
 /// A snapshot in few words.
@@ -104,6 +114,19 @@ impl Refusal {
         matches!(self, Self::Unreadable(_) | Self::NotKept(_))
     }
 
+    /// What the hub is told (SPEC 15.12).
+    fn code(&self) -> u8 {
+        match self {
+            Self::Snapshot(refused) => {
+                let step = Refused::LABELS.iter().position(|label| *label == refused.label());
+                step.and_then(|step| u8::try_from(step + 1).ok()).unwrap_or(snapshot_result::NOT_KEPT)
+            }
+            Self::Generation { .. } => snapshot_result::GENERATION_NOT_ABOVE,
+            Self::InForce => snapshot_result::ADOPTED,
+            Self::Unreadable(_) | Self::NotKept(_) => snapshot_result::NOT_KEPT,
+        }
+    }
+
     const fn label(&self) -> &'static str {
         match self {
             Self::Snapshot(refused) => refused.label(),
@@ -128,18 +151,28 @@ pub(crate) struct Adopter {
     again: Option<(Duration, Vec<PathBuf>)>,
     clock: Clock,
     views: Arc<Published<View>>,
+    overlay: Arc<Overlay>,
+    journal: Door,
+    /// An adoption that the journal had no room for yet.
+    unrecorded: Option<Work>,
     in_force: Option<Arc<View>>,
     standing: watch::Sender<Standing>,
 }
 
 impl Adopter {
-    /// An adopter that has put into force what the state folder keeps, or else what the inbox holds, if anything.
+    /// An adopter that has put into force what the state folder keeps, or else what the inbox holds, if anything. Of `overlay`
+    /// it takes away what a snapshot contains, and it tells `journal` of adoptions.
     ///
     /// # Errors
-    /// [`Failure`] when the state folder or the configured publishers cannot be used. A damaged copy is none: it is logged
-    /// and counted, and the inbox may bring it anew.
-    pub(crate) fn start(config: &Config, views: Arc<Published<View>>, clock: Clock) -> Result<Self, Failure> {
-        let publishers = config.publishers().map_err(Failure::Input)?;
+    /// [`Failure`] when the state folder cannot be used. A damaged copy is none: it is logged and counted, and the inbox
+    /// may bring it anew.
+    pub(crate) fn start(
+        config: &Config,
+        publishers: Vec<PublisherKey>,
+        (views, overlay): (Arc<Published<View>>, Arc<Overlay>),
+        journal: Door,
+        clock: Clock,
+    ) -> Result<Self, Failure> {
         let mut shelf = Shelf::open(&config.state)?;
         let kept = shelf.load(&publishers, config.building);
         let inbox = Inbox::new(config.snapshots.inbox.clone());
@@ -155,6 +188,9 @@ impl Adopter {
             again: None,
             clock,
             views,
+            overlay,
+            journal,
+            unrecorded: None,
             in_force: None,
             standing,
         };
@@ -190,11 +226,7 @@ impl Adopter {
         loop {
             let until_look = next_look.saturating_sub(self.clock.monotonic());
             match orders.recv_timeout(until_look.min(SCHEDULE_TICK)) {
-                Ok(Order { file, reply }) => {
-                    let done = self.adopt(&file).map_err(|refusal| self.refuse(&file, &refusal));
-                    // Who asked may be gone.
-                    let _ = reply.send(done);
-                }
+                Ok(Order { file, reply }) => self.obey(&file, reply),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -203,9 +235,21 @@ impl Adopter {
                 self.look_into_inbox();
                 next_look = self.clock.monotonic() + self.poll;
             }
+            self.unrecorded = self.unrecorded.take().and_then(|adopted| self.journal.adopted(adopted));
             self.follow_schedule();
             self.shelf.settle();
             self.views.reap();
+        }
+    }
+
+    fn obey(&mut self, file: &Path, reply: Reply) {
+        let done = self.adopt(file);
+        let code = done.as_ref().map_or_else(Refusal::code, |_| snapshot_result::ADOPTED);
+        let done = done.map_err(|refusal| self.refuse(file, &refusal));
+        // Who asked may be gone.
+        match reply {
+            Reply::Control(reply) => drop(reply.send(done)),
+            Reply::Hub(reply) => drop(reply.send(code)),
         }
     }
 
@@ -240,8 +284,11 @@ impl Adopter {
         let snapshot = self.verify(file)?;
         self.shelf.keep(&snapshot).map_err(Refusal::NotKept)?;
         let summary = Summary::of(&snapshot);
+        let (last_command, hash) = (snapshot.header().last_command, snapshot.header().archive_hash);
         metrics::counter!(names::SNAPSHOT_ADOPTED).increment(1);
         self.put_in_force(snapshot);
+        let adopted = Work::Adopted { generation: summary.generation, last_command, hash };
+        self.unrecorded = self.journal.adopted(adopted);
         Ok(summary)
     }
 
@@ -273,7 +320,10 @@ impl Adopter {
 
     fn put_in_force(&mut self, snapshot: Snapshot) {
         let Summary { generation, entries, .. } = Summary::of(&snapshot);
+        let last_command = snapshot.header().last_command;
         self.publish(Arc::new(snapshot));
+        // After the snapshot, so that at no moment neither holds.
+        self.overlay.prune(last_command);
         self.show(None);
         tracing::info!(generation, entries, "snapshot in force");
     }
@@ -323,7 +373,7 @@ impl Adopter {
 /// The first [`HEADER_LEN`] bytes of a regular file, or all of a shorter one, and its length.
 fn read_head(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     // Opening a pipe would wait for its other end.
-    let metadata = std::fs::metadata(path)?;
+    let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }

@@ -4,5 +4,5 @@ mod adopter;
 mod inbox;
 mod shelf;
 
-pub(crate) use adopter::{Adopter, Order, Standing, Summary};
+pub(crate) use adopter::{Adopter, Order, Reply, Standing, Summary};
 pub(crate) use shelf::Shelf;

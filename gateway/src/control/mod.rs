@@ -5,4 +5,4 @@ mod server;
 mod wire;
 
 pub(crate) use server::{Desk, Listener};
-pub(crate) use wire::{Reply, Request, Status};
+pub(crate) use wire::{Reply, Request, Status, UplinkStatus};

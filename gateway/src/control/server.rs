@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
+use kalitka_uplink::State;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::wire::{KeyText, Reply, Request, Status};
-use crate::adoption::{Order, Standing};
+use super::wire::{KeyText, Reply, Request, Status, UplinkStatus};
+use crate::adoption::{self, Order, Standing};
+use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::journal::JournalStatus;
 use crate::keys::KeyBook;
 use crate::limits::{
     CONTROL_ACCEPT_AGAIN, CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_MAX, CONTROL_LINE_MAX, CONTROL_PATIENCE,
@@ -115,6 +118,9 @@ pub(crate) struct Desk {
     pub(crate) keys: Arc<KeyBook>,
     pub(crate) orders: SyncSender<Order>,
     pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) journal: watch::Receiver<JournalStatus>,
+    pub(crate) uplink: watch::Receiver<State>,
+    pub(crate) clock: Clock,
     /// All of the status that does not change.
     pub(crate) fixed: Status,
 }
@@ -177,7 +183,9 @@ impl Desk {
 
     fn status(&self) -> Status {
         let readers = self.keys.readers().len();
-        Status { readers, snapshot: self.standing.borrow().clone(), ..self.fixed.clone() }
+        let journal = self.journal.borrow().clone();
+        let uplink = UplinkStatus::of(&self.uplink.borrow(), self.clock.monotonic());
+        Status { readers, snapshot: self.standing.borrow().clone(), journal, uplink, ..self.fixed.clone() }
     }
 
     /// Does what needs the disk away from the threads that serve.
@@ -195,12 +203,14 @@ impl Desk {
             return Err(Failure::Input(format!("{}: give the absolute path", file.display())));
         }
         let (reply, replied) = oneshot::channel();
-        self.orders.try_send(Order { file: file.clone(), reply }).map_err(|error| match error {
-            TrySendError::Full(_) => Failure::Environment("too many adoptions are waiting; try again".into()),
-            TrySendError::Disconnected(_) => {
-                Failure::Environment("the gateway is stopping; try again when it runs".into())
-            }
-        })?;
+        self.orders.try_send(Order { file: file.clone(), reply: adoption::Reply::Control(reply) }).map_err(
+            |error| match error {
+                TrySendError::Full(_) => Failure::Environment("too many adoptions are waiting; try again".into()),
+                TrySendError::Disconnected(_) => {
+                    Failure::Environment("the gateway is stopping; try again when it runs".into())
+                }
+            },
+        )?;
         let adopted = replied
             .await
             .map_err(|_| Failure::Environment("the gateway is stopping; try again when it runs".into()))?;

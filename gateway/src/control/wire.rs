@@ -3,13 +3,16 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kalitka_protocol::handshake::Psk;
+use kalitka_uplink::State;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::adoption::{Standing, Summary};
 use crate::failure::Failure;
+use crate::journal::JournalStatus;
 
 /// What is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,6 +121,39 @@ pub(crate) struct Status {
     /// Readers that have keys.
     pub(crate) readers: usize,
     pub(crate) snapshot: Standing,
+    pub(crate) journal: JournalStatus,
+    pub(crate) uplink: UplinkStatus,
+}
+
+/// How the connection to the hub stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UplinkStatus {
+    /// `off`, `connecting`, `up` or `down`.
+    pub(crate) state: String,
+    /// Where the hub is, while it is up.
+    pub(crate) hub: Option<SocketAddr>,
+    /// For how many seconds it has been up.
+    pub(crate) up_seconds: Option<u64>,
+    /// Why it is down, and what to do.
+    pub(crate) trouble: Option<String>,
+    /// The code with which the hub closed the connection (SPEC 15.11).
+    pub(crate) code: Option<u64>,
+}
+
+impl UplinkStatus {
+    /// `state` as it is at `now`.
+    pub(crate) fn of(state: &State, now: Duration) -> Self {
+        let named = |state: &str| Self { state: state.into(), ..Self::default() };
+        match state {
+            State::Off => named("off"),
+            State::Connecting { .. } => named("connecting"),
+            State::Up { since, hub } => {
+                let up_seconds = Some(now.saturating_sub(*since).as_secs());
+                Self { hub: Some(*hub), up_seconds, ..named("up") }
+            }
+            State::Down { code, text, .. } => Self { trouble: Some(text.clone()), code: *code, ..named("down") },
+        }
+    }
 }
 
 impl From<Failure> for Reply {

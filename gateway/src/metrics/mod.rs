@@ -6,22 +6,32 @@
 mod histogram;
 pub(crate) mod names;
 mod tally;
+mod uplink;
 
 use std::sync::Arc;
 
 use kalitka_core::DropReason;
+use kalitka_outbox::NewEpochWhy;
+use kalitka_protocol::event::LossCause;
 use kalitka_protocol::reason::{Denial, Grant, Verdict};
+use kalitka_protocol::upstream::CommandOutcome;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::failure::Failure;
+use crate::journal::JournalTally;
+pub(crate) use histogram::Histogram;
 pub(crate) use tally::Tally;
+use uplink::UplinkCopies;
 
+const COMMIT_HELP: &str = "From a commit's beginning until it is durable and told";
 const SERVICE_HELP: &str = "From a datagram's receipt to its answer's sending, for datagrams that ask";
 
 /// Copies the workers' counters and renders everything.
 pub(crate) struct Collector {
     exporter: PrometheusHandle,
     tallies: Arc<[Tally]>,
+    journal: Arc<JournalTally>,
+    uplink: UplinkCopies,
     copies: Vec<Copy>,
 }
 
@@ -36,7 +46,11 @@ impl Collector {
     ///
     /// # Errors
     /// [`Failure::Defect`] when the process has one.
-    pub(crate) fn install(tallies: Arc<[Tally]>) -> Result<Self, Failure> {
+    pub(crate) fn install(
+        tallies: Arc<[Tally]>,
+        journal: Arc<JournalTally>,
+        uplink: Arc<kalitka_uplink::Tally>,
+    ) -> Result<Self, Failure> {
         let recorder = PrometheusBuilder::new().build_recorder();
         let exporter = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|error| Failure::Defect(format!("metrics: {error}")))?;
@@ -47,12 +61,8 @@ impl Collector {
             metrics::describe_gauge!(*name, *help);
         }
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        // Registered at 0, so that a first raise is seen as one.
-        for name in [names::SNAPSHOT_ADOPTED, names::SNAPSHOT_PLANS, names::STAMPS_WRITES, names::STAMPS_WRITE_FAILURES]
-        {
-            metrics::counter!(name).absolute(0);
-        }
-        Ok(Self { exporter, tallies, copies: copies() })
+        register();
+        Ok(Self { exporter, tallies, journal, uplink: UplinkCopies::of(uplink), copies: copies() })
     }
 
     /// Copies the workers' counters, and keeps the exporter's memory bounded.
@@ -60,6 +70,7 @@ impl Collector {
         for copy in &self.copies {
             copy.to.absolute(self.tallies.iter().map(&copy.from).sum());
         }
+        self.uplink.copy();
         self.exporter.run_upkeep();
     }
 
@@ -69,6 +80,8 @@ impl Collector {
         let mut text = self.exporter.render();
         let service = self.tallies.iter().map(|tally| &tally.service);
         histogram::render(&mut text, (names::ASK_SERVICE_SECONDS, SERVICE_HELP), service);
+        let commits = std::iter::once(&self.journal.commit);
+        histogram::render(&mut text, (names::JOURNAL_COMMIT_SECONDS, COMMIT_HELP), commits);
         text
     }
 
@@ -77,6 +90,64 @@ impl Collector {
         &self.tallies
     }
 }
+
+/// Registers at 0 what is counted through the facade, so that a first raise is seen as one.
+fn register() {
+    for name in REGISTERED {
+        metrics::counter!(*name).absolute(0);
+    }
+    for name in SHOWN_FROM_THE_START {
+        metrics::gauge!(*name).set(0.0);
+    }
+    let labelled = |name: &'static str, label: &'static str, values: &mut dyn Iterator<Item = &'static str>| {
+        values.for_each(|value| metrics::counter!(name, label => value).absolute(0));
+    };
+    labelled(names::REPORT_DROPPED, "reason", &mut ["ring", "store", "receipt"].into_iter());
+    labelled(names::COMMANDS, "outcome", &mut CommandOutcome::ALL.iter().map(|outcome| outcome.label()));
+    labelled(names::JOURNAL_LOST, "cause", &mut LossCause::ALL.iter().map(|cause| cause.label()));
+    labelled(names::OUTBOX_EPOCHS, "reason", &mut EPOCHS_BEGUN.iter().map(|why| why.label()));
+}
+
+/// Gauges that the journal and the uplink set once they have something to show.
+const SHOWN_FROM_THE_START: &[&str] = &[
+    names::JOURNAL_WAITING,
+    names::OUTBOX_DEPTH,
+    names::OUTBOX_OLDEST,
+    names::OUTBOX_EVENTS,
+    names::OUTBOX_BYTES,
+    names::OUTBOX_POISONED,
+    names::OUTBOX_ON_REFUGE,
+    names::SAFETY_DAMAGED,
+    names::UPLINK_UP,
+];
+
+/// Why epochs begin.
+const EPOCHS_BEGUN: [NewEpochWhy; 7] = [
+    NewEpochWhy::Blank,
+    NewEpochWhy::Missing,
+    NewEpochWhy::Older,
+    NewEpochWhy::Damaged,
+    NewEpochWhy::OtherMachine,
+    NewEpochWhy::HubAhead,
+    NewEpochWhy::HubOther,
+];
+
+/// Counters without labels that are raised where it happens.
+const REGISTERED: &[&str] = &[
+    names::SNAPSHOT_ADOPTED,
+    names::SNAPSHOT_PLANS,
+    names::STAMPS_WRITES,
+    names::STAMPS_WRITE_FAILURES,
+    names::REPORT_RECEIPTED,
+    names::REPORT_REPEATED,
+    names::REPORT_OUT_OF_ORDER,
+    names::JOURNAL_COMMIT_FAILURES,
+    names::JOURNAL_CHECKPOINT_FAILURES,
+    names::JOURNAL_EVENTS,
+    names::OUTBOX_REOPENS,
+    names::OUTBOX_REISSUED,
+    names::SAFETY_WRITE_FAILURES,
+];
 
 fn copies() -> Vec<Copy> {
     let mut copies: Vec<Copy> = PLAIN
@@ -112,8 +183,9 @@ const PLAIN: &[(&str, Read)] = &[
     (names::SESSION_INITIATIONS, |tally| &tally.initiations),
     (names::SESSION_OPENED, |tally| &tally.sessions_opened),
     (names::ASK_REPEATED, |tally| &tally.asks_repeated),
-    (names::REPORT_UNRECEIPTED, |tally| &tally.reports_unreceipted),
+    (names::REPORT_RECEIVED, |tally| &tally.reports),
     (names::COMMAND_DONE, |tally| &tally.commands_done),
+    (names::COMMAND_DONE_AGAIN, |tally| &tally.commands_done_again),
     (names::MESSAGE_SKIPPED, |tally| &tally.messages_skipped),
     (names::MESSAGE_NO_ROOM, |tally| &tally.messages_no_room),
     (names::STAMPS_LOST, |tally| &tally.stamps_lost),

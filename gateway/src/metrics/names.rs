@@ -15,8 +15,49 @@ pub(crate) const ASK_GRANTED: &str = "kalitka_ask_granted_total";
 pub(crate) const ASK_DENIED: &str = "kalitka_ask_denied_total";
 pub(crate) const ASK_REPEATED: &str = "kalitka_ask_repeated_total";
 pub(crate) const ASK_SERVICE_SECONDS: &str = "kalitka_ask_service_seconds";
-pub(crate) const REPORT_UNRECEIPTED: &str = "kalitka_report_unreceipted_total";
+pub(crate) const REPORT_RECEIVED: &str = "kalitka_report_received_total";
+pub(crate) const REPORT_RECEIPTED: &str = "kalitka_report_receipts_total";
+pub(crate) const REPORT_REPEATED: &str = "kalitka_report_repeated_total";
+pub(crate) const REPORT_OUT_OF_ORDER: &str = "kalitka_report_out_of_order_total";
+pub(crate) const REPORT_DROPPED: &str = "kalitka_report_dropped_total";
+pub(crate) const COMMANDS: &str = "kalitka_command_total";
 pub(crate) const COMMAND_DONE: &str = "kalitka_command_done_total";
+pub(crate) const COMMAND_DONE_AGAIN: &str = "kalitka_command_done_again_total";
+pub(crate) const JOURNAL_COMMIT_SECONDS: &str = "kalitka_journal_commit_seconds";
+pub(crate) const JOURNAL_COMMIT_FAILURES: &str = "kalitka_journal_commit_failures_total";
+pub(crate) const JOURNAL_CHECKPOINT_FAILURES: &str = "kalitka_journal_checkpoint_failures_total";
+pub(crate) const JOURNAL_EVENTS: &str = "kalitka_journal_events_total";
+pub(crate) const JOURNAL_LOST: &str = "kalitka_journal_lost_total";
+pub(crate) const JOURNAL_WAITING: &str = "kalitka_journal_waiting";
+pub(crate) const OUTBOX_DEPTH: &str = "kalitka_outbox_depth_events";
+pub(crate) const OUTBOX_OLDEST: &str = "kalitka_outbox_oldest_unacknowledged_seconds";
+pub(crate) const OUTBOX_EVENTS: &str = "kalitka_outbox_events";
+pub(crate) const OUTBOX_BYTES: &str = "kalitka_outbox_bytes";
+pub(crate) const OUTBOX_POISONED: &str = "kalitka_outbox_poisoned";
+pub(crate) const OUTBOX_ON_REFUGE: &str = "kalitka_outbox_on_refuge";
+pub(crate) const OUTBOX_REOPENS: &str = "kalitka_outbox_reopens_total";
+pub(crate) const OUTBOX_EPOCHS: &str = "kalitka_outbox_epochs_total";
+pub(crate) const OUTBOX_REISSUED: &str = "kalitka_outbox_reissued_total";
+pub(crate) const SAFETY_DAMAGED: &str = "kalitka_safety_state_damaged";
+pub(crate) const SAFETY_WRITE_FAILURES: &str = "kalitka_safety_write_failures_total";
+pub(crate) const UPLINK_UP: &str = "kalitka_uplink_up";
+pub(crate) const UPLINK_ROUND_TRIP: &str = "kalitka_uplink_round_trip_seconds";
+pub(crate) const UPLINK_IN_FLIGHT: &str = "kalitka_uplink_in_flight_bytes";
+pub(crate) const UPLINK_CONNECTIONS: &str = "kalitka_uplink_connections_total";
+pub(crate) const UPLINK_FAILURES: &str = "kalitka_uplink_failures_total";
+pub(crate) const UPLINK_CLOSED: &str = "kalitka_uplink_closed_total";
+pub(crate) const UPLINK_BATCHES: &str = "kalitka_uplink_batches_total";
+pub(crate) const UPLINK_EVENTS: &str = "kalitka_uplink_events_total";
+pub(crate) const UPLINK_BYTES: &str = "kalitka_uplink_bytes_total";
+pub(crate) const UPLINK_RESENT: &str = "kalitka_uplink_resent_total";
+pub(crate) const UPLINK_ACKNOWLEDGEMENTS: &str = "kalitka_uplink_acknowledgements_total";
+pub(crate) const UPLINK_FORKS: &str = "kalitka_uplink_forks_total";
+pub(crate) const UPLINK_LIVE: &str = "kalitka_uplink_live_total";
+pub(crate) const UPLINK_LIVE_LEFT_OUT: &str = "kalitka_uplink_live_left_out_total";
+pub(crate) const UPLINK_COMMANDS: &str = "kalitka_uplink_commands_total";
+pub(crate) const UPLINK_SNAPSHOTS: &str = "kalitka_uplink_snapshots_total";
+pub(crate) const UPLINK_SNAPSHOT_BYTES: &str = "kalitka_uplink_snapshot_bytes_total";
+pub(crate) const UPLINK_CHECKPOINTS_REFUSED: &str = "kalitka_uplink_checkpoints_refused_total";
 pub(crate) const MESSAGE_SKIPPED: &str = "kalitka_message_skipped_total";
 pub(crate) const MESSAGE_NO_ROOM: &str = "kalitka_message_no_room_total";
 pub(crate) const SNAPSHOT_GENERATION: &str = "kalitka_snapshot_generation";
@@ -31,7 +72,8 @@ pub(crate) const STAMPS_WRITES: &str = "kalitka_stamps_writes_total";
 pub(crate) const STAMPS_WRITE_FAILURES: &str = "kalitka_stamps_write_failures_total";
 pub(crate) const CONTROL_REQUESTS: &str = "kalitka_control_requests_total";
 
-/// The metrics that the exporter serves, with their help texts; [`ASK_SERVICE_SECONDS`] is rendered beside it.
+/// The counters that the exporter serves, with their help texts; [`ASK_SERVICE_SECONDS`] and [`JOURNAL_COMMIT_SECONDS`] are
+/// rendered beside it.
 pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (UDP_DATAGRAMS, "Datagrams received"),
     (UDP_DROPPED, "Datagrams dropped and never answered, by reason"),
@@ -45,8 +87,37 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (ASK_GRANTED, "Asks granted, by rule"),
     (ASK_DENIED, "Asks denied, by reason"),
     (ASK_REPEATED, "Repeated asks that got the answer kept"),
-    (REPORT_UNRECEIPTED, "Reports read and left without a receipt, because nothing durable holds them"),
-    (COMMAND_DONE, "Commands of which a reader said what became"),
+    (REPORT_RECEIVED, "Reports read, repeats and all"),
+    (REPORT_RECEIPTED, "Receipts given, each for all reports of a log up to one"),
+    (REPORT_REPEATED, "Reports that were durable already"),
+    (REPORT_OUT_OF_ORDER, "Reports dropped unreceipted because others come before them"),
+    (REPORT_DROPPED, "Reports or receipts dropped; the reader sends again"),
+    (COMMANDS, "Commands of operators, by what became of them"),
+    (COMMAND_DONE, "Orders that a reader has done"),
+    (COMMAND_DONE_AGAIN, "Orders of which a reader said again what became"),
+    (JOURNAL_COMMIT_FAILURES, "Commits that the store did not take"),
+    (JOURNAL_CHECKPOINT_FAILURES, "Writings of the checkpoint that failed"),
+    (JOURNAL_EVENTS, "Events made durable"),
+    (JOURNAL_LOST, "Events lost, by cause; each loss is itself an event"),
+    (OUTBOX_REOPENS, "Times that the store was opened anew after a failure"),
+    (OUTBOX_EPOCHS, "Epochs begun, by reason"),
+    (OUTBOX_REISSUED, "Events that got a new identity because the hub has others under theirs"),
+    (SAFETY_WRITE_FAILURES, "Writings of the safety file that failed"),
+    (UPLINK_CONNECTIONS, "Connections on which the hub said its position"),
+    (UPLINK_FAILURES, "Attempts and connections that ended unasked"),
+    (UPLINK_CLOSED, "Connections that the hub closed, by code"),
+    (UPLINK_BATCHES, "Batches sent"),
+    (UPLINK_EVENTS, "Events sent in batches"),
+    (UPLINK_BYTES, "Bytes of the events sent in batches"),
+    (UPLINK_RESENT, "Events sent more than once by this process"),
+    (UPLINK_ACKNOWLEDGEMENTS, "Acknowledgements received"),
+    (UPLINK_FORKS, "Forks that the hub named"),
+    (UPLINK_LIVE, "Events sent on the live lane"),
+    (UPLINK_LIVE_LEFT_OUT, "Events left out of the live lane"),
+    (UPLINK_COMMANDS, "Commands received"),
+    (UPLINK_SNAPSHOTS, "Snapshots received whole"),
+    (UPLINK_SNAPSHOT_BYTES, "Bytes of snapshots received"),
+    (UPLINK_CHECKPOINTS_REFUSED, "Checkpoints that were not of the pinned hub or not of this building"),
     (MESSAGE_SKIPPED, "Messages of unknown kinds skipped"),
     (MESSAGE_NO_ROOM, "Replies that did not fit in one datagram"),
     (SNAPSHOT_ADOPTED, "Snapshots adopted"),
@@ -66,4 +137,15 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (SNAPSHOT_CREATED, "When the snapshot in force was built, in seconds since 1970; 0 when there is none"),
     (SNAPSHOT_ENTRIES, "Credentials and aliases in the snapshot in force"),
     (READER_KEYS, "Readers that have a key"),
+    (JOURNAL_WAITING, "What waits for the journal"),
+    (OUTBOX_DEPTH, "Events that the hub has not acknowledged"),
+    (OUTBOX_OLDEST, "How long the oldest of them has waited"),
+    (OUTBOX_EVENTS, "Events held, acknowledged or not"),
+    (OUTBOX_BYTES, "Bytes of the outbox's files"),
+    (OUTBOX_POISONED, "1 while events are not made durable: decisions go on, reports wait at their readers"),
+    (OUTBOX_ON_REFUGE, "1 when the plain log stands in for the store: restart when convenient"),
+    (SAFETY_DAMAGED, "1 when the blocks and modes in force could not be read"),
+    (UPLINK_UP, "1 while the hub takes events"),
+    (UPLINK_ROUND_TRIP, "Round trip to the hub; 0 while there is none"),
+    (UPLINK_IN_FLIGHT, "Bytes of events sent and not acknowledged"),
 ];

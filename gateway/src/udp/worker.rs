@@ -7,19 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use kalitka_core::{Effect, Keys, Now, Outcome, Output, Texts, View, World};
+use kalitka_core::{Keys, Now, Outcome, Output, Overlay, Texts, View, World};
 use kalitka_protocol::limits::DATAGRAM_MAX;
 use kalitka_protocol::{ReaderId, Stamp};
 
+use super::post::{Post, Posts};
 use super::wake::Bell;
 use crate::clock::Clock;
 use crate::entropy::SystemEntropy;
 use crate::failure::Failure;
+use crate::journal::{Door as JournalDoor, Moment};
 use crate::limits::{BATCH_MAX, HAND_OVER_MAX, WORKER_HEARTBEAT};
 use crate::metrics::Tally;
 use crate::published::Published;
-use crate::stamps::{KeyCheck, Taken};
+use crate::stamps::Taken;
 use crate::thread::{self, Ended};
 
 /// What all workers look at.
@@ -27,21 +30,30 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) views: Arc<Published<View>>,
     pub(crate) keys: Arc<Published<Keys>>,
+    pub(crate) overlay: Arc<Overlay>,
     pub(crate) texts: Texts,
     pub(crate) fall_back_after_ms: u16,
     pub(crate) tallies: Arc<[Tally]>,
 }
 
+impl Shared {
+    /// The moment that is `monotonic`, by both clocks.
+    pub(super) fn moment(&self, monotonic: Duration) -> Moment {
+        Moment { wall_us: Clock::wall_us(), monotonic }
+    }
+}
+
 /// The running workers.
 pub(crate) struct Pool {
+    posts: Posts,
     stopping: Arc<AtomicBool>,
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
-    /// Starts a worker for each of `sockets`. `stamps` are the highest from before. When a worker ends, asked or not,
-    /// `ended` is told.
+    /// Starts a worker for each of `sockets`. `stamps` are the highest from before; new ones go to `taken`, and what happens
+    /// to the journal. When a worker ends, asked or not, `ended` is told.
     ///
     /// # Errors
     /// [`Failure::Environment`] when the system gives no thread or random bytes.
@@ -50,6 +62,7 @@ impl Pool {
         sockets: Vec<UdpSocket>,
         stamps: &[(ReaderId, Stamp)],
         taken: &SyncSender<Taken>,
+        journal: &JournalDoor,
         ended: &Ended,
     ) -> Result<Self, Failure> {
         let no_worker = |error: io::Error| Failure::Environment(format!("cannot start a worker: {error}"));
@@ -60,8 +73,10 @@ impl Pool {
             .map(|bell| (bell.clone(), sync_channel(HAND_OVER_MAX)))
             .map(|(bell, (door, inbox))| (Door { door, bell }, inbox))
             .unzip();
-        let mut pool = Self { stopping: Arc::default(), bells: bells.clone(), threads: Vec::new() };
-        for (((index, socket), bell), inbox) in (0..workers).zip(sockets).zip(bells).zip(inboxes) {
+        let (posts, post_boxes) = Posts::new(&bells);
+        let mut pool = Self { posts, stopping: Arc::default(), bells: bells.clone(), threads: Vec::new() };
+        let inboxes = inboxes.into_iter().zip(post_boxes);
+        for (((index, socket), bell), (inbox, posts)) in (0..workers).zip(sockets).zip(bells).zip(inboxes) {
             let entropy = Box::new(SystemEntropy::new()?);
             let worker = Worker {
                 index,
@@ -71,14 +86,21 @@ impl Pool {
                 socket,
                 bell,
                 inbox,
+                posts,
                 doors: doors.clone(),
                 taken: taken.clone(),
+                journal: journal.clone(),
                 buffer: Box::new([0; BUFFER_LEN]),
                 out: Output::new(),
             };
             pool.threads.push(thread::spawn(&format!("udp-{index}"), ended, || worker.run())?);
         }
         Ok(pool)
+    }
+
+    /// Where post for their readers is left.
+    pub(crate) fn posts(&self) -> Posts {
+        self.posts.clone()
     }
 
     /// Lets the workers finish the datagrams in their hands and waits for them.
@@ -110,19 +132,21 @@ struct Door {
     bell: Bell,
 }
 
-struct Worker {
+pub(super) struct Worker {
     index: u8,
-    core: kalitka_core::Worker,
-    shared: Arc<Shared>,
+    pub(super) core: kalitka_core::Worker,
+    pub(super) shared: Arc<Shared>,
     stopping: Arc<AtomicBool>,
     socket: UdpSocket,
     bell: Bell,
     inbox: Receiver<Handed>,
+    pub(super) posts: Receiver<Post>,
     /// Of all workers, by index.
     doors: Vec<Door>,
-    taken: SyncSender<Taken>,
+    pub(super) taken: SyncSender<Taken>,
+    pub(super) journal: JournalDoor,
     buffer: Box<[u8; BUFFER_LEN]>,
-    out: Output,
+    pub(super) out: Output,
 }
 
 impl Worker {
@@ -132,23 +156,32 @@ impl Worker {
         tally.beat(shared.clock.monotonic());
         while !self.stopping.load(Ordering::Acquire) {
             if self.batch(&shared, tally) == Batch::Drained {
-                self.bell.sleep(&self.socket, WORKER_HEARTBEAT);
+                self.bell.sleep(&self.socket, self.patience());
             }
             tally.beat(shared.clock.monotonic());
         }
     }
 
-    /// Takes up to [`BATCH_MAX`] datagrams under one view of the world.
+    /// How long there is nothing to do by itself.
+    fn patience(&self) -> Duration {
+        let due = self.core.next_timeout().map(|due| due.saturating_sub(self.shared.clock.monotonic()));
+        due.unwrap_or(WORKER_HEARTBEAT).min(WORKER_HEARTBEAT)
+    }
+
+    /// Takes up to [`BATCH_MAX`] datagrams under one view of the world, and delivers as much of what the journal has left.
     fn batch(&mut self, shared: &Shared, tally: &Tally) -> Batch {
         let (view, keys) = (shared.views.load(), shared.keys.load());
         let Some(keys) = keys.as_deref() else { return Batch::Drained };
-        let Shared { texts, fall_back_after_ms, .. } = shared;
-        let world = World { view: view.as_deref(), keys, texts, fall_back_after_ms: *fall_back_after_ms };
+        let Shared { overlay, texts, fall_back_after_ms, .. } = shared;
+        let view = view.as_deref();
+        let world = World { view, overlay, keys, texts, fall_back_after_ms: *fall_back_after_ms };
+        let delivered = self.deliver(keys, tally);
         for turn in 0..BATCH_MAX {
-            let Some((len, from)) = self.receive(turn % 2 == 0, tally) else { return Batch::Drained };
-            let now = Now { monotonic: shared.clock.monotonic(), wall_ms: Clock::wall_ms() };
+            let Some((len, from)) = self.receive(turn % 2 == 0, tally) else { return delivered };
+            let at = shared.moment(shared.clock.monotonic());
+            let now = Now { monotonic: at.monotonic, wall_ms: at.wall_us.div_euclid(1000) };
             self.take(&world, now, len, from, tally);
-            if self.note_effects(keys, tally) {
+            if self.note_effects(at, view, keys, tally) {
                 tally.service.record(shared.clock.monotonic().saturating_sub(now.monotonic));
             }
         }
@@ -180,13 +213,18 @@ impl Worker {
 
     fn take(&mut self, world: &World<'_>, now: Now, len: usize, from: SocketAddr, tally: &Tally) {
         match self.core.handle(world, now, from, &mut self.buffer[..len], &mut self.out) {
-            Outcome::Reply(_) => match self.socket.send_to(self.out.datagram(), from) {
-                Ok(_) => tally.sent.add(1),
-                Err(_) => tally.send_failures.add(1),
-            },
+            Outcome::Reply(_) => self.send(from, tally),
             Outcome::HandOver { worker } => self.hand_over(worker, len, from, tally),
             Outcome::Silent => {}
             Outcome::Dropped(reason) => tally.dropped(reason).add(1),
+        }
+    }
+
+    /// Sends the datagram that the last step left.
+    pub(super) fn send(&self, to: SocketAddr, tally: &Tally) {
+        match self.socket.send_to(self.out.datagram(), to) {
+            Ok(_) => tally.sent.add(1),
+            Err(_) => tally.send_failures.add(1),
         }
     }
 
@@ -202,46 +240,10 @@ impl Worker {
             Some((Err(TrySendError::Full(_) | TrySendError::Disconnected(_)), _)) | None => tally.hand_over_lost.add(1),
         }
     }
-
-    /// Counts what has happened; says whether an ask was among it.
-    fn note_effects(&self, keys: &Keys, tally: &Tally) -> bool {
-        let mut asked = false;
-        for effect in self.out.effects() {
-            match *effect {
-                Effect::Decided(decided) => {
-                    asked = true;
-                    tally.verdict(decided.decision.verdict).add(1);
-                }
-                Effect::AskRepeated { .. } => {
-                    asked = true;
-                    tally.asks_repeated.add(1);
-                }
-                Effect::StampTaken { reader, stamp } => {
-                    tally.initiations.add(1);
-                    self.keep_stamp(keys, reader, stamp, tally);
-                }
-                Effect::SessionOpened { .. } => tally.sessions_opened.add(1),
-                Effect::ReportUnreceipted { .. } => tally.reports_unreceipted.add(1),
-                Effect::DoneReceived { .. } => tally.commands_done.add(1),
-                Effect::NoRoom { replies } => tally.messages_no_room.add(u64::from(replies)),
-                Effect::Skipped { messages } => tally.messages_skipped.add(u64::from(messages)),
-            }
-        }
-        asked
-    }
-
-    /// The key goes with the stamp, because it may be another by the time that the keeper looks.
-    fn keep_stamp(&self, keys: &Keys, reader: ReaderId, stamp: Stamp, tally: &Tally) {
-        let Some(known) = keys.get(reader) else { return };
-        let key = KeyCheck::of(&known.psk);
-        if self.taken.try_send(Taken { reader, stamp, key }).is_err() {
-            tally.stamps_lost.add(1);
-        }
-    }
 }
 
 #[derive(PartialEq, Eq)]
-enum Batch {
+pub(super) enum Batch {
     /// Nothing is left to take.
     Drained,
     /// More may wait.
@@ -257,6 +259,7 @@ mod tests {
         let shared = Shared {
             clock: Clock::start(),
             views: Arc::new(Published::new(None)),
+            overlay: Arc::default(),
             keys: Arc::new(Published::new(Some(Arc::default()))),
             texts: Texts::default(),
             fall_back_after_ms: 1000,
@@ -270,8 +273,10 @@ mod tests {
             socket,
             bell: Bell::new().unwrap(),
             inbox,
+            posts: sync_channel(1).1,
             doors: Vec::new(),
             taken: sync_channel(1).0,
+            journal: crate::journal::ring().0,
             buffer: Box::new([0; BUFFER_LEN]),
             out: Output::new(),
         }

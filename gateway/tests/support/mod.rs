@@ -71,7 +71,7 @@ pub(crate) fn snapshot_of(building: u32, generation: u32, publisher: &SigningKey
         fs::write(folder.path().join(name), text).unwrap();
     }
     let roster = Roster::read(folder.path()).unwrap();
-    let (unsigned, _) = kalitka_snapshot::build(&roster, generation, 1_700_000_000).unwrap();
+    let (unsigned, _) = kalitka_snapshot::build(&roster, generation, 1_700_000_000, 0).unwrap();
     kalitka_snapshot::sign(unsigned, publisher).unwrap()
 }
 

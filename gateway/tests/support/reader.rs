@@ -1,17 +1,17 @@
 //! A reader of a few lines, that also does what a reader must not.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::datagram::Datagram;
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys};
 use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN};
-use kalitka_protocol::message::{Ask, Message, Messages, Ping};
+use kalitka_protocol::message::{Ask, Message, Messages, Ping, Report, ReportKind};
 use kalitka_protocol::reason::{Direction, Verdict};
 use kalitka_protocol::seal::SealKey;
 use kalitka_protocol::wire::Writer;
-use kalitka_protocol::{BootId, ReaderId, SessionId, Stamp};
+use kalitka_protocol::{BootId, LogId, ReaderId, SessionId, Stamp};
 
 use super::PATIENCE;
 
@@ -126,6 +126,48 @@ impl TestReader {
             Message::Answer(answer) if answer.request == request => answer.verdict,
             other => panic!("no answer: {other:?}"),
         })
+    }
+
+    /// Sends report `number` of log 7.
+    pub(crate) fn report(&mut self, number: u64, oldest: bool) {
+        let report = Report {
+            log: LogId(7),
+            number,
+            boot: BootId(0),
+            request: 0,
+            age_ms: 0,
+            count: 0,
+            kind: ReportKind::Passed,
+            direction: Some(Direction::Entry),
+            input: 0,
+            unasked: false,
+            oldest,
+            card: None,
+        };
+        let datagram = self.seal(&[Message::Report(report)]);
+        self.socket.send(&datagram).unwrap();
+    }
+
+    /// The number of the next receipt, if one comes within `patience`.
+    pub(crate) fn receipt_within(&self, patience: Duration) -> Option<u64> {
+        let mut buffer = [0; DATAGRAM_MAX];
+        let datagram = self.receive(&mut buffer, patience)?;
+        Some(self.opened(datagram, |message| match message {
+            Message::Receipt(receipt) => receipt.number,
+            other => panic!("no receipt: {other:?}"),
+        }))
+    }
+
+    /// Reports until it is receipted.
+    pub(crate) fn reported(&mut self, number: u64, oldest: bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.report(number, oldest);
+            if self.receipt_within(Duration::from_millis(500)).is_some_and(|receipted| receipted >= number) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "report {number} was not receipted");
+        }
     }
 
     /// What `look` makes of the first message in a sealed datagram.

@@ -1,0 +1,28 @@
+//! The journal: what was decided and reported becomes events, events become durable, and only then is anybody told.
+//!
+//! One thread has it all: the outbox, the fold of what it holds, the commands under way. Workers hand in what happened by a
+//! bounded ring ([`Door`]) and never wait; what comes within one commit shares its sync. A report is receipted when its
+//! event would survive the loss of power, and not before.
+
+mod batch;
+mod checkpoint;
+mod commands;
+mod door;
+mod header;
+mod obey;
+mod safety;
+mod show;
+mod start;
+mod status;
+mod store;
+mod uplink;
+mod writer;
+
+pub(crate) use door::{Door, Holder, Moment, Ring, Work, ring};
+pub(crate) use safety::{Kept, SafetyFile};
+pub(crate) use start::Setup;
+pub(crate) use status::{JournalStatus, JournalTally};
+pub(crate) use writer::Journal;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! How the journal begins: the newest checkpoint, the outbox, and the fold of what lies behind the one in the other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalitka_core::{Fold, Keys, Overlay, View};
+use kalitka_outbox::{Bounds, EpochSummary, Head, Outbox};
+use kalitka_protocol::event::{Body, CommandDone, Events, GatewayStarted};
+use kalitka_uplink::HeadSeen;
+use tokio::sync::{broadcast, watch};
+
+use super::batch::Batch;
+use super::checkpoint::{Checkpoint, Checkpoints};
+use super::commands::Commands;
+use super::door::Ring;
+use super::header::{Headers, gateway_boot};
+use super::safety::{Kept, SafetyFile};
+use super::status::{JournalStatus, JournalTally};
+use super::store::Store;
+use super::writer::Journal;
+use crate::clock::Clock;
+use crate::limits::REPLAY_BYTES;
+use crate::published::Published;
+use crate::udp::Posts;
+
+/// The outbox's folder in the state folder.
+const OUTBOX_FOLDER: &str = "outbox";
+
+/// What the journal is made of.
+pub(crate) struct Setup {
+    pub(crate) building: u32,
+    pub(crate) state: PathBuf,
+    pub(crate) bounds: Bounds,
+    pub(crate) operators: Vec<[u8; 32]>,
+    pub(crate) clock: Clock,
+    pub(crate) ring: Ring,
+    pub(crate) posts: Posts,
+    pub(crate) views: Arc<Published<View>>,
+    pub(crate) keys: Arc<Published<Keys>>,
+    pub(crate) overlay: Arc<Overlay>,
+    /// What was read of the safety file; `None` when it is damaged.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) safety_file: SafetyFile,
+    pub(crate) head: watch::Sender<Option<HeadSeen>>,
+    pub(crate) live: broadcast::Sender<Arc<[u8]>>,
+    pub(crate) status: watch::Sender<JournalStatus>,
+    pub(crate) tally: Arc<JournalTally>,
+}
+
+impl Journal {
+    /// A journal that has not opened anything yet.
+    pub(crate) fn new(setup: Setup) -> Self {
+        let Setup { building, state, bounds, operators, clock, ring, posts, views, keys, overlay, .. } = setup;
+        let (checkpoints, checkpoint) = Checkpoints::open(&state);
+        let safety_damaged = setup.kept.is_none();
+        Self {
+            building,
+            clock,
+            ring,
+            posts,
+            views,
+            keys,
+            overlay,
+            head: setup.head,
+            live: setup.live,
+            status: setup.status,
+            tally: setup.tally,
+            store: Store::new(state.join(OUTBOX_FOLDER), building, machine_id(), bounds),
+            fold: Fold::default(),
+            judge: kalitka_core::Judge::default(),
+            headers: Headers::new(building, gateway_boot()),
+            batch: Batch::default(),
+            front: Batch::default(),
+            commit_bytes: Vec::new(),
+            losses: super::writer::Losses::default(),
+            checkpoints,
+            to_restore: Some(checkpoint),
+            uncheckpointed: 0,
+            checkpointed_at: Duration::ZERO,
+            commands: Commands::new(operators),
+            safety_file: setup.safety_file,
+            kept: setup.kept.unwrap_or_default(),
+            unkept: Vec::new(),
+            safety_damaged,
+            told_later: Vec::new(),
+            oldest: None,
+            state,
+        }
+    }
+
+    /// Opens the outbox, for the first time or after a failure.
+    pub(super) fn open(&mut self) {
+        let known =
+            self.to_restore.as_ref().and_then(|checkpoint| checkpoint.as_ref().map(|checkpoint| checkpoint.head));
+        let now = self.clock.monotonic();
+        let was_poisoned = self.store.opened().is_some_and(Outbox::is_poisoned);
+        if !self.store.open(known, now) {
+            return;
+        }
+        if was_poisoned {
+            // What was to give way is there again.
+            self.losses.bound.clear();
+        }
+        if let Some(checkpoint) = self.to_restore.clone() {
+            if let Err(error) = self.restore(checkpoint) {
+                self.store.failed(&error, now);
+                return;
+            }
+            self.to_restore = None;
+            self.begin_run();
+        }
+        self.commit();
+        self.show_head();
+        self.show();
+    }
+
+    /// Makes the fold: the checkpoint's, with every event behind it applied.
+    fn restore(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), kalitka_outbox::StoreError> {
+        let is_complete = checkpoint.is_some() && self.store.beginning().is_empty();
+        let Some(outbox) = self.store.outbox() else { return Ok(()) };
+        let from = checkpoint.as_ref().map(|checkpoint| checkpoint.head);
+        let (acknowledged, mut fold) =
+            checkpoint.map_or_else(Default::default, |checkpoint| (checkpoint.acknowledged, checkpoint.fold));
+        for (epoch, number) in acknowledged {
+            outbox.acknowledge(epoch, number)?;
+        }
+        replay(outbox, from, &mut fold)?;
+        if let Some(older) = self.checkpoints.older {
+            outbox.set_floor(older);
+        }
+        self.fold = fold;
+        self.take_over_orders(is_complete);
+        Ok(())
+    }
+
+    /// The orders of the safety file and those of the fold become one, the newest of each.
+    fn take_over_orders(&mut self, is_complete: bool) {
+        let last_command = self.views.load().as_ref().map_or(0, |view| view.snapshot().header().last_command);
+        self.fold.safety_mut().prune(last_command);
+        let folded = self.fold.safety().clone();
+        self.record_unrecorded(folded.newest().map(|(number, _)| number));
+        let full = self.kept.safety.merge(&folded).is_err() | self.overlay.restore(folded.orders().entries()).is_err();
+        if full {
+            tracing::error!("the overlay is full; publish a snapshot that contains the commands given so far");
+        }
+        if self.safety_damaged && is_complete {
+            self.overlay.lift_safe_mode();
+            self.safety_damaged = false;
+            tracing::warn!("the orders in force were read from the outbox; the safety file is written anew");
+            if let Err(error) = self.safety_file.write(&self.kept) {
+                tracing::error!(%error, "cannot write the safety file");
+            }
+        }
+    }
+
+    /// An order that was kept but whose event is not durable: the power went in between. Nobody was told of it yet.
+    fn record_unrecorded(&mut self, recorded: Option<u64>) {
+        let Some((number, outcome)) = self.kept.safety.newest() else { return };
+        let Some((operator, body)) = self.kept.newest.clone().filter(|_| recorded < Some(number)) else { return };
+        let result = outcome.code();
+        self.push_now(Body::Command(CommandDone { number, operator, reader: 0, result, body: &body }));
+    }
+
+    /// The first event of a run of the process.
+    fn begin_run(&mut self) {
+        let readers = self.keys.load().as_ref().map_or(0, |keys| keys.iter().count());
+        let readers = u32::try_from(readers).unwrap_or(u32::MAX);
+        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        self.push_now(Body::GatewayStarted(GatewayStarted { readers, version }));
+    }
+}
+
+/// Applies to `fold` every event behind `from`, epoch by epoch in their order; all when there is no `from`.
+fn replay(outbox: &mut Outbox, from: Option<Head>, fold: &mut Fold) -> Result<(), kalitka_outbox::StoreError> {
+    let mut epochs: Vec<EpochSummary> = outbox.epochs();
+    epochs.reverse();
+    // Events that are applied again change nothing, so an epoch that is not held any more means all of them.
+    let begun = from.and_then(|from| epochs.iter().position(|of| of.epoch == from.epoch)).unwrap_or(0);
+    for of in &epochs[begun..] {
+        let behind = from.filter(|from| from.epoch == of.epoch).map_or(0, |from| from.number);
+        let mut next = of.oldest.max(behind + 1);
+        while next <= of.last
+            && let Some(run) = outbox.read(of.epoch, next, REPLAY_BYTES)?
+        {
+            for event in Events::new(&run.events).flatten() {
+                // An event of a kind or with codes of a later version tells this one nothing.
+                if let Ok(event) = event.event() {
+                    fold.apply(&event);
+                }
+            }
+            next = run.first + u64::from(run.count);
+        }
+    }
+    Ok(())
+}
+
+/// The machine's id; zeros when it has none.
+fn machine_id() -> [u8; 16] {
+    let text = std::fs::read_to_string(Path::new("/etc/machine-id")).unwrap_or_default();
+    let mut id = [0; 16];
+    if hex::decode_to_slice(text.trim(), &mut id).is_err() {
+        return [0; 16];
+    }
+    id
+}
