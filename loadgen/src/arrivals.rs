@@ -14,6 +14,8 @@ pub enum Profile {
     Steady,
     /// No schedule: each reader always has as many asks outstanding as its window allows.
     Saturate,
+    /// No schedule and no asks: each reader reports passes as fast as receipts make room.
+    Reports,
 }
 
 impl Profile {
@@ -24,7 +26,14 @@ impl Profile {
             Self::Morning => "morning",
             Self::Steady => "steady",
             Self::Saturate => "saturate",
+            Self::Reports => "reports",
         }
+    }
+
+    /// Whether cards are shown at moments fixed before the run.
+    #[must_use]
+    pub const fn is_scheduled(self) -> bool {
+        matches!(self, Self::Morning | Self::Steady)
     }
 
     /// Of a thousand cards, how many are shown on the way out.
@@ -32,7 +41,7 @@ impl Profile {
     pub const fn exits(self) -> u32 {
         match self {
             Self::Morning => 30,
-            Self::Steady | Self::Saturate => 500,
+            Self::Steady | Self::Saturate | Self::Reports => 500,
         }
     }
 }
@@ -50,7 +59,7 @@ impl Arrivals {
     /// The schedule of a run of `duration` with `rate` asks a second on the average; none when closed-loop.
     #[must_use]
     pub fn new(profile: Profile, rate: u32, duration: Duration, seed: u64) -> Self {
-        let total = if profile == Profile::Saturate { 0 } else { u64::from(rate) * duration.as_secs() };
+        let total = if profile.is_scheduled() { u64::from(rate) * duration.as_secs() } else { 0 };
         Self { profile, duration: duration.as_secs_f64(), total, next: 0, rng: Rng::with_seed(seed) }
     }
 
@@ -59,7 +68,7 @@ impl Arrivals {
         let (place, total) = (self.next as f64, self.total as f64);
         match self.profile {
             Profile::Morning => self.duration * swell((place + self.rng.f64()) / total),
-            Profile::Steady | Profile::Saturate => self.duration * place / total,
+            _ => self.duration * place / total,
         }
     }
 }
@@ -107,7 +116,9 @@ mod tests {
             assert_eq!(moments.len(), 1000, "{}", profile.label());
             assert!(moments.is_sorted() && moments[999] < TEN);
         }
-        assert_eq!(Arrivals::new(Profile::Saturate, 100, TEN, 1).count(), 0);
+        for profile in [Profile::Saturate, Profile::Reports] {
+            assert_eq!(Arrivals::new(profile, 100, TEN, 1).count(), 0);
+        }
     }
 
     #[test]

@@ -1,60 +1,67 @@
-//! The whole in one go: a school is signed, a gateway started, the morning played against it, the gateway killed in the
-//! middle of the crowd, a card blocked, and every answer checked.
+//! The whole in one go: a school is signed, a hub and a gateway started, the box enrolled, the morning played against it,
+//! gateway and hub killed in the middle of the crowd, cards blocked, every answer checked, and every report looked for at
+//! the hub.
 
+mod child;
+mod drama;
 mod folder;
 mod gateway;
+mod hub;
 mod zone;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kalitka_protocol::ReaderId;
 
 use crate::arrivals::Profile;
-use crate::deck::Show;
-use crate::fleet::{Fleet, wall_seconds};
+use crate::fleet::wall_seconds;
+use crate::hub::Hub as Records;
 use crate::keys;
+use crate::limits::{AT_HUB_WITHIN, RECEIPTS_WITHIN};
 use crate::oracle::Oracle;
 use crate::output::say;
-use crate::play::{Plan, Stage};
+use crate::play::Plan;
 use crate::roster::{self, DEMO_HOLDERS, DEMO_SEED};
-use crate::run::{Files, run};
+use crate::run::{Files, Target, run};
 use crate::summary::Summary;
-use crate::tally::{Judges, Tally};
-use gateway::{Gateway, Site};
+use crate::tally::{Judges, Marked, Tally};
+use drama::{Cast, Drama};
+use folder::Passing;
+use gateway::Gateway;
+use hub::Hub;
 
 /// Asks a second in the demo.
 pub const RATE: u32 = 100;
 /// The turnstiles' readers.
 const TURNSTILES: std::ops::RangeInclusive<u32> = 101..=108;
-/// One card in so many is the one that gets blocked.
-const MARKED_SHARE: u32 = 20;
-/// The building's number in the roster.
-const BUILDING: u32 = 17;
 
 /// What the demo is asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How long cards are shown.
     pub duration: Duration,
-    /// Whether the gateway is left running.
+    /// Whether gateway and hub are left running.
     pub keep: bool,
     /// The roster, or `None` to invent the default one.
     pub roster: Option<PathBuf>,
-    /// Where `kalitka-gateway` and `kalitka-snapshot` are; `None` for beside this executable.
+    /// Where `kalitka-gateway`, `kalitka-hub` and `kalitka-snapshot` are; `None` for beside this executable.
     pub binaries: Option<PathBuf>,
 }
 
 /// What was set up.
 struct Scene {
     folder: PathBuf,
-    site: Site,
+    gateway: Gateway,
+    hub: Hub,
+    building: u32,
     judges: Judges,
-    /// The next snapshot, finished, not yet where the gateway looks.
+    first_snapshot: PathBuf,
     next_snapshot: PathBuf,
-    marked: (usize, Show),
+    /// The card that the next snapshot blocks, and the one that a command blocks.
+    blocked: [Passing; 2],
 }
 
 /// Plays the demo. Gives whether all is as it should be; `stop` ends it early, and every child with it.
@@ -63,71 +70,91 @@ struct Scene {
 /// What the file system, the sockets or the children say; [`io::ErrorKind::Interrupted`] when stopped.
 pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
     let scene = set_up(options)?;
-    let mut gateway = Gateway::start(scene.site.clone(), stop)?;
-    say(&format!(
-        "gateway    {} (readers), http://{}/metrics, process {}",
-        scene.site.udp,
-        scene.site.http,
-        shown(gateway.pid())
-    ));
-    let keys = TURNSTILES.map(|reader| scene.site.add_reader(reader)).collect::<io::Result<Vec<_>>>()?;
-    keys::write(&scene.folder.join("readers.json"), &keys)?;
-    say(&format!("readers    {} of them, keys in {}/readers.json", keys.len(), scene.folder.display()));
-    let plan = Plan { profile: Profile::Morning, rate: RATE, duration: options.duration, window: 0, seed: DEMO_SEED };
-    let mut drama = Drama::new(&mut gateway, &scene, options.duration);
-    let (udp, log) = (scene.site.udp, scene.folder.join("latency.hdr"));
-    let files = Files { json: Some(scene.folder.join("summary.json")), hdr: Some(log) };
+    let Scene { folder, gateway, hub, building, judges, first_snapshot, next_snapshot, blocked } = scene;
+    let (gateway_child, hub_child) = bring_up(&gateway, &hub, &first_snapshot, stop)?;
+    let keys = TURNSTILES.map(|reader| gateway.add_reader(reader)).collect::<io::Result<Vec<_>>>()?;
+    keys::write(&folder.join("readers.json"), &keys)?;
+    say(&format!("readers    {} of them, keys in {}/readers.json", keys.len(), folder.display()));
+    let [by_snapshot, by_command] = blocked.map(|card| ((card.place, card.show), card.uid));
+    let cast = Cast {
+        gateway: gateway_child,
+        hub: hub_child,
+        site: hub.clone(),
+        next_snapshot,
+        by_snapshot: by_snapshot.0,
+        by_command: by_command.0,
+        uid: by_command.1,
+    };
+    let mut drama = Drama::new(cast, options.duration);
+    let plan = Plan {
+        profile: Profile::Morning,
+        rate: RATE,
+        duration: options.duration,
+        window: 0,
+        seed: DEMO_SEED,
+        receipts_within: RECEIPTS_WITHIN,
+    };
+    let files = Files { json: Some(folder.join("summary.json")), hdr: Some(folder.join("latency.hdr")) };
+    let (program, socket) = (hub.service.program.clone(), hub.socket.clone());
+    let records = Records { program, socket, building, is_alone: true, within: AT_HUB_WITHIN };
+    let target = Target { gateway: gateway.udp, keys: &keys, hub: Some(&records) };
     say(&format!("playing    {RATE} cards a second for {} s", options.duration.as_secs()));
-    let played = run(udp, &keys, scene.judges, plan, &mut drama, &files, stop);
-    let swapped_at = drama.swapped_at;
-    let (summary, tally) = played?;
-    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+    let (summary, tally) = run(target, judges, plan, &mut drama, &files, stop)?;
+    if stop.load(Ordering::Relaxed) {
         return Err(io::ErrorKind::Interrupted.into());
     }
-    gateway.check_alive()?;
-    let is_good = tell(&summary, &tally, swapped_at);
-    leave(gateway, options.keep, &scene.folder)?;
+    drama.gateway.check_alive()?;
+    drama.hub.check_alive()?;
+    let is_good = tell(&summary, &tally, &drama, &hub.verify()?);
+    leave(drama, options.keep, &folder)?;
     say(&summary.result_line());
     Ok(is_good)
 }
 
-fn shown(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "?".into(), |pid| pid.to_string())
+/// The folder of our programs: `binaries`, or that of this one.
+///
+/// # Errors
+/// When this program's own place is not known.
+pub fn programs(binaries: Option<&Path>) -> io::Result<PathBuf> {
+    match binaries {
+        Some(folder) => Ok(folder.to_owned()),
+        None => Ok(std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default()),
+    }
 }
 
-/// Makes rosters, keys, snapshots and the configuration.
+/// Makes rosters, keys, snapshots and the configurations.
 fn set_up(options: &Options) -> io::Result<Scene> {
-    let programs = match &options.binaries {
-        Some(folder) => folder.clone(),
-        None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),
-    };
-    let (tool, program) = (programs.join("kalitka-snapshot"), programs.join("kalitka-gateway"));
+    let programs = programs(options.binaries.as_deref())?;
+    let tool = programs.join("kalitka-snapshot");
     let folder = folder::make()?;
-    say(&format!("folder     {}: everything made here, the gateway's log in gateway.log", folder.display()));
-    let (first, next) = (folder.join("roster"), folder.join("roster-next"));
+    say(&format!("folder     {}: everything made here, the logs in gateway.log and hub.log", folder.display()));
+    let (first, ordered, next) = (folder.join("roster"), folder.join("roster-ordered"), folder.join("roster-next"));
     let zone = zone::of_morning(wall_seconds());
     copy_or_invent(options.roster.as_deref(), &folder, &first, &zone)?;
     let oracle = Oracle::read(&first).map_err(io::Error::other)?;
+    let building = oracle.building();
     let readers: Vec<ReaderId> = TURNSTILES.map(ReaderId).collect();
-    let (card, place, show) = folder::passing_card(&oracle, &readers)
-        .ok_or_else(|| io::Error::other("no card of the roster may pass any turnstile this morning"))?;
-    folder::block_card(&first, &next, card)?;
+    let blocked = folder::passing_cards(&oracle, &readers)
+        .ok_or_else(|| io::Error::other("no two cards of the roster may pass the turnstiles this morning"))?;
+    let [by_snapshot, by_command] = &blocked;
+    folder::block_cards(&first, &ordered, &[by_command.card])?;
+    // Whoever makes the next snapshot knows of the command.
+    folder::block_cards(&first, &next, &[by_command.card, by_snapshot.card])?;
     say(&format!(
         "roster     {} cards; clock of the school in {zone}, so that it is morning there",
         oracle.cards().len()
     ));
     let secret = folder.join("publisher.key");
     let publisher = folder::make_key(&tool, &secret)?;
-    let site = Site::new(program, &folder)?;
-    folder::configure(&site, &folder, BUILDING, &publisher)?;
+    let hub = Hub::new(programs.join("kalitka-hub"), &folder, building, &publisher)?;
+    let gateway = Gateway::new(programs.join("kalitka-gateway"), &folder, building)?;
     let generation = u32::try_from(wall_seconds()).map_err(io::Error::other)?;
-    let (snapshot, next_snapshot) = (folder.join("first.snapshot"), folder.join("next.snapshot"));
-    folder::build(&tool, &first, &snapshot, generation, &secret)?;
+    let (first_snapshot, next_snapshot) = (folder.join("first.snapshot"), folder.join("next.snapshot"));
+    folder::build(&tool, &first, &first_snapshot, generation, &secret)?;
     folder::build(&tool, &next, &next_snapshot, generation + 1, &secret)?;
-    folder::publish(&snapshot, &folder)?;
-    let after = Oracle::read(&next).map_err(io::Error::other)?;
-    let judges = Judges::from(generation, oracle).then(generation + 1, after);
-    Ok(Scene { folder, site, judges, next_snapshot, marked: (place, show) })
+    let read = |roster: &Path| Oracle::read(roster).map_err(io::Error::other);
+    let judges = Judges::from(generation, oracle).ordered(read(&ordered)?).then(generation + 1, read(&next)?);
+    Ok(Scene { folder, gateway, hub, building, judges, first_snapshot, next_snapshot, blocked })
 }
 
 fn copy_or_invent(roster: Option<&Path>, folder: &Path, to: &Path, zone: &str) -> io::Result<()> {
@@ -141,28 +168,46 @@ fn copy_or_invent(roster: Option<&Path>, folder: &Path, to: &Path, zone: &str) -
     }
 }
 
+/// Starts the hub, enrols the box, starts the gateway, and hands the first snapshot down.
+fn bring_up(
+    gateway: &Gateway,
+    hub: &Hub,
+    snapshot: &Path,
+    stop: &AtomicBool,
+) -> io::Result<(child::Child, child::Child)> {
+    let hub_child = hub.start(stop)?;
+    say(&format!("hub        {} (gateways), http://{}/metrics, process {}", hub.quic, hub.http, hub_child.pid()));
+    gateway.enrol(hub.quic, &hub.token()?)?;
+    let mut gateway_child = gateway.start(stop)?;
+    say(&format!(
+        "gateway    {} (readers), http://{}/metrics, process {}, enrolled by a one-time token",
+        gateway.udp,
+        gateway.http,
+        gateway_child.pid()
+    ));
+    hub.publish(snapshot)?;
+    gateway_child
+        .wait_until(stop, "does not decide by the snapshot that the hub has handed down", || gateway.is_ready())?;
+    say("snapshot   published at the hub, in force at the gateway");
+    Ok((gateway_child, hub_child))
+}
+
 /// Says how it went. Gives whether all is as it should be.
-fn tell(summary: &Summary, tally: &Tally, swapped_at: Option<Duration>) -> bool {
-    let marked = tally.marked;
-    let in_force = swapped_at.zip(tally.last_snapshot_seen).map(|(swap, seen)| seen.saturating_sub(swap));
+fn tell(summary: &Summary, tally: &Tally, drama: &Drama, (verified, is_complete): &(String, bool)) -> bool {
     say(&summary.table());
-    say(&format!(
-        "  {:<26} {}",
-        "next snapshot",
-        in_force.map_or_else(
-            || "never in force".into(),
-            |took| format!("answered by {} ms after it was put there", took.as_millis())
-        )
-    ));
-    say(&format!(
-        "  {:<26} granted {} times before; then refused {} times, granted {} times",
-        "the card that it blocks", marked.granted_before, marked.refused_after, marked.granted_after
-    ));
+    say(&row("card blocked by command", &took(drama.command_took, &tally.by_command)));
+    say(&row("card blocked by snapshot", &took(drama.publish_took, &tally.by_snapshot)));
+    say(&row("kalitka-hub verify", &verified.replace('\n', "\n                             ")));
+    let [by_command, by_snapshot] = [tally.by_command, tally.by_snapshot].map(is_refused);
     let checks = [
         (summary.wrong == 0, "there are wrong answers"),
         (summary.unanswered == 0, "cards shown outside the outage were not answered"),
         (tally.came_back(), "the gateway did not come back after the kill"),
-        (marked.refused_after > 0 && marked.granted_after == 0, "the blocked card was not refused"),
+        (by_command, "the card blocked by command was not refused"),
+        (by_snapshot, "the card blocked by snapshot was not refused"),
+        (summary.reports_waiting == 0, "reports were not receipted"),
+        (summary.is_well_at_hub(), "the hub does not hold what was receipted, each report once and as it was told"),
+        (*is_complete, "the hub's history does not hold"),
     ];
     for (_, complaint) in checks.iter().filter(|(is_good, _)| !is_good) {
         say(&format!("  BAD: {complaint}"));
@@ -170,65 +215,34 @@ fn tell(summary: &Summary, tally: &Tally, swapped_at: Option<Duration>) -> bool 
     checks.iter().all(|&(is_good, _)| is_good)
 }
 
-/// Ends the gateway, or says how to.
-fn leave(mut gateway: Gateway, keep: bool, folder: &Path) -> io::Result<()> {
+fn row(name: &str, value: &str) -> String {
+    format!("  {name:<26} {value}")
+}
+
+fn took(took: Option<Duration>, marked: &Marked) -> String {
+    let Marked { granted_before, refused_after, granted_after } = marked;
+    let took = took.map_or_else(|| "never in force".into(), |took| format!("in force {} ms later", took.as_millis()));
+    format!(
+        "{took}; granted {granted_before} times before, then refused {refused_after} times, granted {granted_after} times"
+    )
+}
+
+const fn is_refused(marked: Marked) -> bool {
+    marked.refused_after > 0 && marked.granted_after == 0
+}
+
+/// Ends gateway and hub, or says how to.
+fn leave(drama: Drama, keep: bool, folder: &Path) -> io::Result<()> {
+    let Drama { mut gateway, mut hub, .. } = drama;
     if !keep {
         gateway.end()?;
+        hub.end()?;
         say(&format!("nothing is left running; {} can be deleted", folder.display()));
         return Ok(());
     }
-    let pid = shown(gateway.keep()?);
-    say(&format!("the gateway is left running as process {pid}; stop it with: kill {pid}"));
+    let (gateway, hub) = (gateway.keep()?, hub.keep()?);
+    say(&format!(
+        "left running: the gateway, process {gateway}, and the hub, process {hub}; stop them with: kill {gateway} {hub}"
+    ));
     Ok(())
-}
-
-/// The kill in the middle, the blocked card after three quarters.
-struct Drama<'a> {
-    gateway: &'a mut Gateway,
-    kill_at: Option<Duration>,
-    swap_at: Option<Duration>,
-    swapped_at: Option<Duration>,
-    next_snapshot: PathBuf,
-    folder: PathBuf,
-    marked: (usize, Show),
-    shown: u32,
-}
-
-impl<'a> Drama<'a> {
-    fn new(gateway: &'a mut Gateway, scene: &Scene, duration: Duration) -> Self {
-        Self {
-            gateway,
-            kill_at: Some(duration / 2),
-            swap_at: Some(duration / 4 * 3),
-            swapped_at: None,
-            next_snapshot: scene.next_snapshot.clone(),
-            folder: scene.folder.clone(),
-            marked: scene.marked,
-            shown: 0,
-        }
-    }
-}
-
-impl Stage for Drama<'_> {
-    fn turn(&mut self, at: Duration, now: Duration, fleet: &mut Fleet, tally: &mut Tally) -> io::Result<()> {
-        if self.kill_at.take_if(|due| *due <= at).is_some() {
-            self.gateway.kill_and_restart()?;
-            tally.begin_outage(now, fleet.begin_outage(now));
-        }
-        if self.swap_at.take_if(|due| *due <= at).is_some() {
-            folder::publish(&self.next_snapshot, &self.folder)?;
-            self.swapped_at = Some(now);
-            tally.promise_last(now);
-        }
-        self.gateway.check_alive()
-    }
-
-    fn next(&self) -> Duration {
-        self.kill_at.or(self.swap_at).unwrap_or(Duration::MAX)
-    }
-
-    fn marked(&mut self) -> Option<(usize, Show)> {
-        self.shown += 1;
-        self.shown.is_multiple_of(MARKED_SHARE).then_some(self.marked)
-    }
 }

@@ -9,14 +9,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kalitka_protocol::limits::{ASKS_OUTSTANDING, DATAGRAM_MAX};
-use kalitka_protocol::message::{Answer, ReportKind};
+use kalitka_protocol::message::{Answer, CommandResult, ReportKind};
 use kalitka_protocol::reader::{Event, Happening, Identity, NotAsked, Reader, ReportMemory};
 use kalitka_protocol::reason::FallBack;
 use kalitka_protocol::{BootId, LogId, ReaderId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::book::{Book, Words};
 use crate::keys::ReaderKey;
-use crate::limits::{GIVE_UP_AFTER, IN_FLIGHT, QUEUE_MAX};
+use crate::limits::{GIVE_UP_AFTER, IN_FLIGHT, QUEUE_MAX, REPORTS_MAX};
 use crate::tally::{Answered, Asked};
 
 /// Reports that a reader keeps while no receipt covers them.
@@ -39,6 +40,9 @@ pub enum Fate {
 struct Seat {
     key: ReaderKey,
     boot_counter: u32,
+    boot: BootId,
+    /// The highest command done.
+    last_command: u64,
     reader: Box<Reader<REPORT_MEMORY>>,
     socket: UdpSocket,
     /// Cards that wait for the reader to have room.
@@ -54,6 +58,10 @@ pub struct Fleet {
     /// Whether readers report what followed an answer.
     reports: bool,
     fates: Vec<Fate>,
+    /// What readers have reported.
+    book: Book,
+    /// Commands that readers have done.
+    pub commands: u64,
     /// Datagrams that readers dropped.
     pub dropped: u64,
     /// How often a reader fell back.
@@ -68,8 +76,13 @@ impl Fleet {
     /// # Errors
     /// What the sockets say, or [`io::ErrorKind::InvalidData`] for a key that is none.
     pub fn open(gateway: SocketAddr, keys: &[ReaderKey], boot_counter: u32, reports: bool) -> io::Result<Self> {
-        let seats = keys.iter().map(|key| Seat::open(gateway, key, boot_counter)).collect::<io::Result<_>>()?;
-        Ok(Self { gateway, seats, reports, fates: Vec::new(), dropped: 0, fall_backs: 0, sessions: 0 })
+        let seats = keys.iter().map(|key| Seat::open(gateway, key, boot_counter)).collect::<io::Result<Vec<_>>>()?;
+        let mut book = Book::default();
+        for seat in &seats {
+            book.open(seat.key.reader(), seat.reader.memory().log());
+        }
+        let fates = Vec::new();
+        Ok(Self { gateway, seats, reports, fates, book, commands: 0, dropped: 0, fall_backs: 0, sessions: 0 })
     }
 
     /// The readers' numbers, by their places.
@@ -101,6 +114,32 @@ impl Fleet {
     pub fn reports(&self) -> (usize, u64) {
         let memories = self.seats.iter().map(|seat| seat.reader.memory());
         memories.fold((0, 0), |(waiting, lost), memory| (waiting + memory.waiting(), lost + u64::from(memory.lost())))
+    }
+
+    /// The list of what readers have reported.
+    #[must_use]
+    pub const fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Has the reader in `place` report `happening`, unless its memory or the list is full; says whether it did.
+    pub fn report(&mut self, now: Duration, place: usize, happening: Happening) -> bool {
+        if self.book.kept() >= REPORTS_MAX {
+            return false;
+        }
+        let seat = &mut self.seats[place];
+        let is_kept = seat.reader.report(now, happening).is_some();
+        if is_kept {
+            self.book.keep(place, Words::of(&happening, seat.boot), now);
+            seat.wake = Duration::ZERO;
+        }
+        is_kept
+    }
+
+    /// Reports that the reader in `place` can still keep.
+    #[must_use]
+    pub fn report_room(&self, place: usize) -> usize {
+        REPORT_MEMORY - self.seats[place].reader.memory().waiting()
     }
 
     /// Shows a card at the reader in `place`.
@@ -191,8 +230,9 @@ impl Fleet {
         let lost = seat.queue.drain(..).chain(seat.outstanding.drain().map(|(_, ask)| ask));
         self.fates.extend(lost.map(Fate::Abandoned));
         seat.boot_counter += 1;
+        seat.boot = BootId(random());
         let memory = seat.reader.memory().clone();
-        *seat.reader = start(&seat.key, seat.boot_counter, memory)?;
+        *seat.reader = start(&seat.key, seat.identity(), memory)?;
         seat.wake = Duration::ZERO;
         Ok(())
     }
@@ -210,8 +250,9 @@ impl Fleet {
 
     /// Lets the reader take `datagram`, or see to its timers when there is none, and does what follows.
     fn handle_events(&mut self, now: Duration, place: usize, datagram: Option<&mut [u8]>) {
-        let Seat { reader, outstanding, .. } = &mut self.seats[place];
-        let mut passes = Vec::new();
+        let Seat { reader, outstanding, last_command, .. } = &mut self.seats[place];
+        let lost = reader.memory().lost();
+        let (mut passes, mut command) = (Vec::new(), None);
         let mut take = |event: Event<'_>| match event {
             Event::Answer(answer) => {
                 if let Some(ask) = outstanding.remove(&answer.request) {
@@ -222,16 +263,28 @@ impl Fleet {
             Event::Unanswered { request } => {
                 self.fates.extend(outstanding.remove(&request).map(Fate::GivenUp));
             }
+            Event::Receipted { number } => self.book.receipt(place, number, now),
+            Event::Command(order) => command = Some(order.id),
             Event::SessionUp(_) => self.sessions += 1,
             Event::FallBackEntered(_) => self.fall_backs += 1,
-            Event::ListPage(_) | Event::Receipted { .. } | Event::Command(_) | Event::FallBackLeft => {}
+            Event::ListPage(_) | Event::FallBackLeft => {}
         };
         match datagram {
             Some(datagram) => self.dropped += u64::from(reader.handle(now, datagram, &mut take).is_err()),
             None => reader.handle_timeout(now, &mut take),
         }
-        for pass in passes.into_iter().filter(|_| self.reports) {
-            reader.report(now, pass);
+        if let Some(id) = command {
+            *last_command = id;
+            reader.done(id, CommandResult::Done);
+            self.commands += 1;
+        }
+        // A receipt has made room for telling what was lost.
+        if reader.memory().last() > self.book.last(place) {
+            self.book.keep(place, Words::lost(lost), now);
+        }
+        let passes = if self.reports { passes } else { Vec::new() };
+        for pass in passes {
+            self.report(now, place, pass);
         }
     }
 
@@ -266,34 +319,34 @@ impl Fleet {
 
 impl Seat {
     fn open(gateway: SocketAddr, key: &ReaderKey, boot_counter: u32) -> io::Result<Self> {
-        let mut log = [0; 8];
-        fill(&mut log);
-        let memory = ReportMemory::new(LogId(u64::from_le_bytes(log)));
+        let memory = ReportMemory::new(LogId(random()));
+        let boot = BootId(random());
         Ok(Self {
             key: key.clone(),
             boot_counter,
-            reader: Box::new(start(key, boot_counter, memory)?),
+            boot,
+            last_command: 0,
+            reader: Box::new(start(key, (boot_counter, boot, 0), memory)?),
             socket: connected(gateway)?,
             queue: VecDeque::new(),
             outstanding: HashMap::with_capacity(ASKS_OUTSTANDING),
             wake: Duration::ZERO,
         })
     }
+
+    /// What tells this start of the reader from others, and its highest command.
+    const fn identity(&self) -> (u32, BootId, u64) {
+        (self.boot_counter, self.boot, self.last_command)
+    }
 }
 
-fn start(key: &ReaderKey, boot_counter: u32, memory: ReportMemory<REPORT_MEMORY>) -> io::Result<Reader<REPORT_MEMORY>> {
-    let mut boot = [0; 8];
-    fill(&mut boot);
-    let identity = Identity {
-        reader: key.reader(),
-        psk: key.psk()?,
-        firmware: 0,
-        boot_counter,
-        boot: BootId(u64::from_le_bytes(boot)),
-        last_command: 0,
-        fall_back: FallBack::Closed,
-    };
-    Ok(Reader::new(identity, memory))
+fn start(
+    key: &ReaderKey,
+    (boot_counter, boot, last_command): (u32, BootId, u64),
+    memory: ReportMemory<REPORT_MEMORY>,
+) -> io::Result<Reader<REPORT_MEMORY>> {
+    let (reader, psk, fall_back) = (key.reader(), key.psk()?, FallBack::Closed);
+    Ok(Reader::new(Identity { reader, psk, firmware: 0, boot_counter, boot, last_command, fall_back }, memory))
 }
 
 fn connected(gateway: SocketAddr) -> io::Result<UdpSocket> {
@@ -329,6 +382,12 @@ const fn pass(answer: &Answer<'_>, ask: &Asked) -> Happening {
     let kind = if answer.request.is_multiple_of(20) { ReportKind::TurnedBack } else { ReportKind::Passed };
     let (direction, request) = (Some(ask.show.direction), Some(answer.request));
     Happening { kind, direction, request, input: 0, unasked: false, card: Some(ask.show.card) }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 fn fill(bytes: &mut [u8]) {

@@ -6,9 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod book;
+pub mod compare;
 pub mod deck;
 pub mod demo;
 pub mod fleet;
+pub mod hub;
 pub mod keys;
 pub mod limits;
 pub mod oracle;

@@ -18,6 +18,8 @@ pub const QUEUE_MAX: usize = 1024;
 pub const WINDOW_MAX: usize = 64;
 /// Wrong answers that are written out; more are only counted.
 pub const WRONG_SHOWN: usize = 20;
+/// Reports of one run; readers that have made so many report no more.
+pub const REPORTS_MAX: u64 = 20_000_000;
 /// Bytes of a key file.
 pub const KEYS_BYTES_MAX: u64 = 1 << 20;
 
@@ -25,8 +27,8 @@ pub const KEYS_BYTES_MAX: u64 = 1 << 20;
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 /// An ask unanswered at the gateway's end may have been on its way if it is younger; both its resends have gone by then.
 pub const IN_FLIGHT: Duration = Duration::from_millis(150);
-/// A snapshot put where the gateway looks is in force so long after at the latest.
-pub const ADOPTED_WITHIN: Duration = Duration::from_secs(2);
+/// How often a card is shown while a run only waits for something to happen.
+pub const ENCORE_EVERY: Duration = Duration::from_millis(100);
 /// The loop stops sleeping so long before something is due, and spins.
 pub const SPIN: Duration = Duration::from_micros(60);
 /// The loop looks about at least so often.
@@ -37,3 +39,11 @@ pub const LATENCY_MAX: Duration = Duration::from_secs(10);
 pub const WARM_UP_MAX: Duration = Duration::from_secs(5);
 /// How long a child process may take to be ready or to end.
 pub const CHILD_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a run waits for receipts of its last reports.
+pub const RECEIPTS_WITHIN: Duration = Duration::from_secs(30);
+/// How long the hub may take to hold all that is receipted: a lost connection is noticed and made anew in that time.
+pub const AT_HUB_WITHIN: Duration = Duration::from_secs(90);
+/// How long to wait between two looks at a hub.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a command or snapshot may take from the hub to the gateway and its answer back.
+pub const HAND_DOWN_WITHIN: Duration = Duration::from_secs(60);

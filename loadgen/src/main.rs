@@ -12,13 +12,16 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, value_parser};
 use kalitka_loadgen::arrivals::Profile;
 use kalitka_loadgen::demo::{self, demo};
+use kalitka_loadgen::hub::Hub;
 use kalitka_loadgen::keys;
-use kalitka_loadgen::limits::{DURATION_MAX, HOLDERS_MAX, HOLDERS_MIN, RATE_MAX, WINDOW_MAX};
+use kalitka_loadgen::limits::{
+    AT_HUB_WITHIN, DURATION_MAX, HOLDERS_MAX, HOLDERS_MIN, RATE_MAX, RECEIPTS_WITHIN, WINDOW_MAX,
+};
 use kalitka_loadgen::oracle::{Oracle, ReadError};
 use kalitka_loadgen::output::{note, say};
 use kalitka_loadgen::play::Plan;
 use kalitka_loadgen::roster::{self, DEMO_HOLDERS, DEMO_SEED};
-use kalitka_loadgen::run::{Files, run};
+use kalitka_loadgen::run::{Files, Target, run};
 use kalitka_loadgen::stages::{Mishap, Mishaps};
 use kalitka_loadgen::tally::Judges;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -35,8 +38,9 @@ const KEYS_REMEDY: &str = "a key file, mode 600, lists what `kalitka-gateway rea
 /// `run` needs a gateway that is up, the readers' keys and the roster behind the gateway's snapshot; docs/loadgen.md says
 /// where they come from. `demo` makes all that by itself.
 ///
-/// Exit status: 0 all right; 1 wrong or missing answers; 2 the command line is wrong; 3 the input is wrong (roster, key
-/// file); 4 the system refuses (no gateway, file missing or in the way, permission, disk); 130 stopped by ctrl-C.
+/// Exit status: 0 all right; 1 wrong or missing answers, or reports that the hub does not hold as it should; 2 the command
+/// line is wrong; 3 the input is wrong (roster, key file); 4 the system refuses (no gateway or hub, file missing or in the
+/// way, permission, disk); 130 stopped by ctrl-C.
 #[derive(Parser)]
 #[command(name = "kalitka-loadgen", version, max_term_width = 120, after_help = EXAMPLE)]
 struct Line {
@@ -48,7 +52,7 @@ struct Line {
 enum Verb {
     /// Play readers against a running gateway
     Run(RunArgs),
-    /// Set up a school and a gateway of its own, and play a morning against it
+    /// Set up a school, a gateway and a hub of its own, and play a morning against them
     Demo(DemoArgs),
     /// Invent a school and write its roster
     Roster(RosterArgs),
@@ -95,6 +99,12 @@ struct RunArgs {
     /// Milliseconds from one junk datagram to the next; 0 for none
     #[arg(long, default_value_t = 0, value_name = "MS")]
     junk_every: u32,
+    /// Compare what readers reported with what the hub behind this control socket holds
+    #[arg(long, value_name = "PATH")]
+    hub_socket: Option<PathBuf>,
+    /// Where kalitka-hub is, if not beside this program
+    #[arg(long, value_name = "DIR", requires = "hub_socket")]
+    binaries: Option<PathBuf>,
     /// Write the summary to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -108,13 +118,13 @@ struct DemoArgs {
     /// Seconds for which cards are shown
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(4..=i64::from(DURATION_MAX)))]
     duration: u32,
-    /// Leave the gateway running
+    /// Leave gateway and hub running
     #[arg(long)]
     keep: bool,
     /// The roster; without it the default school is invented
     #[arg(long, value_name = "DIR")]
     roster: Option<PathBuf>,
-    /// Where kalitka-gateway and kalitka-snapshot are, if not beside this program
+    /// Where kalitka-gateway, kalitka-hub and kalitka-snapshot are, if not beside this program
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
 }
@@ -184,7 +194,9 @@ fn complain(what: &str, status: u8) -> ExitCode {
 
 fn play(args: &RunArgs, stop: &AtomicBool) -> Result<bool, Failure> {
     let keys = keys::read(&args.keys).map_err(|error| of_keys(&args.keys, &error))?;
-    let mut judges = Judges::from(0, oracle(&args.roster)?);
+    let first = oracle(&args.roster)?;
+    let hub = hub(args, first.building())?;
+    let mut judges = Judges::from(0, first);
     if let (Some(next), Some(generation)) = (&args.roster_next, args.generation) {
         judges = judges.then(generation, oracle(next)?);
     }
@@ -194,6 +206,7 @@ fn play(args: &RunArgs, stop: &AtomicBool) -> Result<bool, Failure> {
         duration: Duration::from_secs(args.duration.into()),
         window: args.window.into(),
         seed: args.seed,
+        receipts_within: RECEIPTS_WITHIN,
     };
     let millis = |ms: u32| Duration::from_millis(ms.into());
     let mishaps = Mishaps {
@@ -202,10 +215,17 @@ fn play(args: &RunArgs, stop: &AtomicBool) -> Result<bool, Failure> {
         junk_every: millis(args.junk_every),
     };
     let files = Files { json: args.json.clone(), hdr: args.hdr.clone() };
-    let (summary, _) = run(args.gateway, &keys, judges, plan, &mut Mishap::new(mishaps, args.seed), &files, stop)?;
+    let target = Target { gateway: args.gateway, keys: &keys, hub: hub.as_ref() };
+    let (summary, _) = run(target, judges, plan, &mut Mishap::new(mishaps, args.seed), &files, stop)?;
     say(&summary.table());
     say(&summary.result_line());
-    Ok(summary.wrong == 0 && summary.unanswered == 0)
+    Ok(summary.wrong == 0 && summary.unanswered == 0 && summary.is_well_at_hub())
+}
+
+fn hub(args: &RunArgs, building: u32) -> io::Result<Option<Hub>> {
+    let Some(socket) = args.hub_socket.clone() else { return Ok(None) };
+    let program = demo::programs(args.binaries.as_deref())?.join("kalitka-hub");
+    Ok(Some(Hub { program, socket, building, is_alone: false, within: AT_HUB_WITHIN }))
 }
 
 fn invent(args: &RosterArgs) -> io::Result<()> {

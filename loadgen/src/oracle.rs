@@ -27,6 +27,7 @@ const TEMPORARY_SECONDS: i64 = 24 * 3600;
 
 /// The rules of one roster.
 pub struct Oracle {
+    building: u32,
     zone: TimeZone,
     portals: Vec<Portal>,
     readers: Vec<Reader>,
@@ -83,7 +84,14 @@ impl Oracle {
         let cards = rows.iter().map(|row| Card::new(row, &zone)).collect::<Result<Vec<_>, _>>()?;
         let seen_as = looks_of(&cards, &readers);
         let (portals, levels) = (building.portal, building.access_level);
-        Ok(Self { zone, portals, readers, schedules, levels, holders, cards, seen_as })
+        let building = building.building.number;
+        Ok(Self { building, zone, portals, readers, schedules, levels, holders, cards, seen_as })
+    }
+
+    /// The building's number.
+    #[must_use]
+    pub const fn building(&self) -> u32 {
+        self.building
     }
 
     /// The right answer to an ask of `reader` that is `age_ms` milliseconds old at the second `now` since 1970.
@@ -102,6 +110,19 @@ impl Oracle {
     pub fn lookalikes(&self) -> Vec<Identity> {
         let several = self.seen_as.iter().filter(|(_, places)| places.len() > 1);
         several.map(|(identity, _)| identity.clone()).collect()
+    }
+
+    /// Whether no reader takes `identity` for another card of the roster.
+    #[must_use]
+    pub fn is_unmistakable(&self, identity: &Identity) -> bool {
+        let Identity::Uid(uid) = identity else { return self.cards_seen_as(identity) == 1 };
+        let looks = self.readers.iter().flat_map(|reader| &reader.looks);
+        let numbers = looks.filter_map(|look| Some(Identity::Number(*look, look.number_of(uid)?)));
+        numbers.chain([identity.clone()]).all(|seen| self.cards_seen_as(&seen) == 1)
+    }
+
+    fn cards_seen_as(&self, identity: &Identity) -> usize {
+        self.seen_as.get(identity).map_or(0, Vec::len)
     }
 
     /// The numbers of the roster's readers.

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::serialization::V2Serializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
-use crate::arrivals::Profile;
 use crate::fleet::{Fleet, wall_seconds};
+use crate::hub::Hub;
 use crate::keys::ReaderKey;
 use crate::output;
 use crate::play::{Plan, Second, Stage, play, warm_up};
@@ -27,21 +27,31 @@ pub struct Files {
     pub hdr: Option<PathBuf>,
 }
 
-/// Plays `plan` with the readers of `keys` against `gateway`. Progress goes to standard error once a second.
+/// What a run is played against.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// Where the gateway listens to readers.
+    pub gateway: SocketAddr,
+    /// The readers that are played.
+    pub keys: &'a [ReaderKey],
+    /// The hub that gets the gateway's events, if what it holds is to be compared.
+    pub hub: Option<&'a Hub>,
+}
+
+/// Plays `plan` against `target`. Progress goes to standard error once a second.
 ///
 /// # Errors
-/// What the sockets, the stage or the files say; [`io::ErrorKind::TimedOut`] when readers get no sessions.
+/// What the sockets, the stage, the hub or the files say; [`io::ErrorKind::TimedOut`] when readers get no sessions.
 pub fn run(
-    gateway: SocketAddr,
-    keys: &[ReaderKey],
+    target: Target<'_>,
     judges: Judges,
     plan: Plan,
     stage: &mut dyn Stage,
     files: &Files,
     stop: &AtomicBool,
 ) -> io::Result<(Summary, Tally)> {
-    let reports = plan.profile != Profile::Saturate;
-    let mut fleet = Fleet::open(gateway, keys, boot_counter(), reports)?;
+    let reports = plan.profile.is_scheduled();
+    let mut fleet = Fleet::open(target.gateway, target.keys, boot_counter(), reports)?;
     let mut tally = Tally::new(judges);
     let clock = warm_up(&mut fleet, stop)?;
     let mut log: Box<dyn Write> = match &files.hdr {
@@ -58,7 +68,11 @@ pub fn run(
     };
     let took = play((&mut fleet, clock), &mut tally, stage, plan, &mut each_second, stop)?;
     log.flush()?;
-    let summary = Summary::new(plan.profile, took, &tally, &fleet);
+    let mut summary = Summary::new(plan.profile, took, &tally, &fleet);
+    if let Some(hub) = target.hub {
+        output::note("comparing with the hub");
+        summary.at_hub = Some(hub.compare(fleet.book(), stop)?);
+    }
     if let Some(path) = &files.json {
         summary.write_json(path)?;
     }

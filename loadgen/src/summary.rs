@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::arrivals::Profile;
+use crate::compare::Found;
 use crate::fleet::{Fleet, REPORT_MEMORY};
 use crate::play::Second;
 use crate::tally::{Count, Tally};
@@ -55,8 +56,20 @@ pub struct Summary {
     pub report_memory: usize,
     /// Reports that wait for a receipt.
     pub reports_waiting: usize,
-    /// Reports that found the memory full.
+    /// Happenings that found the memory full.
     pub reports_lost: u64,
+    /// Reports that readers have made.
+    pub reports: u64,
+    /// Of those, the ones that were receipted.
+    pub reports_receipted: u64,
+    /// Receipts for so many reports came in each second of the run, on the average.
+    pub reports_per_second: f64,
+    /// Microseconds from making a report to its receipt.
+    pub receipt_us: Quantiles,
+    /// Commands that readers have done.
+    pub commands: u64,
+    /// What the hub holds of the reports, if it was asked.
+    pub at_hub: Option<Found>,
     /// Answers by their reason or rule.
     pub verdicts: Vec<(&'static str, u64)>,
     /// The first wrong answers, in words.
@@ -92,6 +105,7 @@ impl Summary {
     #[must_use]
     pub fn new(profile: Profile, took: Duration, tally: &Tally, fleet: &Fleet) -> Self {
         let (reports_waiting, reports_lost) = fleet.reports();
+        let book = fleet.book();
         let mut verdicts: Vec<_> = tally.verdicts.iter().map(|(&label, &count)| (label, count)).collect();
         verdicts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
         Self {
@@ -112,7 +126,13 @@ impl Summary {
             dropped: fleet.dropped,
             report_memory: REPORT_MEMORY,
             reports_waiting,
-            reports_lost,
+            reports_lost: reports_lost + book.untold(),
+            reports: book.kept(),
+            reports_receipted: book.receipted(),
+            reports_per_second: per_second(book.receipted(), took.as_secs_f64()),
+            receipt_us: Quantiles::of(&book.waited),
+            commands: fleet.commands,
+            at_hub: None,
             verdicts,
             wrong_shown: tally.wrong_shown.clone(),
             asked: tally.asked,
@@ -141,13 +161,16 @@ impl Summary {
         row("generator's own lateness", latency_row(self.lateness_us, self.asks));
         row("sessions", format!("{}; fallen back {} times", self.sessions, self.fall_backs));
         row("dropped by readers", format!("{} datagrams", self.dropped));
-        row(
-            "reports",
-            format!(
-                "{} wait for a receipt, {} found no room; each reader keeps {}",
-                self.reports_waiting, self.reports_lost, self.report_memory
-            ),
-        );
+        row("reports", self.reports_row());
+        if self.reports_receipted > 0 {
+            row("from report to receipt", latency_row(self.receipt_us, self.reports_receipted));
+        }
+        if let Some(found) = &self.at_hub {
+            row("at the hub", hub_row(found));
+        }
+        if self.commands > 0 {
+            row("commands done by readers", self.commands.to_string());
+        }
         if self.abandoned > 0 {
             row("asks lost in power cuts", self.abandoned.to_string());
         }
@@ -157,16 +180,43 @@ impl Summary {
         for wrong in &self.wrong_shown {
             row("  WRONG", wrong.clone());
         }
+        for wrong in self.at_hub.iter().flat_map(|found| &found.shown) {
+            row("  AT THE HUB", wrong.clone());
+        }
         table
     }
 
-    /// The one line that scripts read. Quantiles are over asks shown outside the outage.
+    fn reports_row(&self) -> String {
+        format!(
+            "{}, of them {} receipted ({:.0} a second); {} found no room; each reader keeps {}",
+            self.reports, self.reports_receipted, self.reports_per_second, self.reports_lost, self.report_memory
+        )
+    }
+
+    /// Whether the hub, if it was asked, holds every receipted report once and as it was told, and nothing else.
+    #[must_use]
+    pub fn is_well_at_hub(&self) -> bool {
+        self.at_hub.as_ref().is_none_or(Found::is_good)
+    }
+
+    /// The one line that scripts read. Quantiles are over asks shown outside the outage; what only a hub can say is `-` when
+    /// none was asked.
     #[must_use]
     pub fn result_line(&self) -> String {
         let Quantiles { p50, p99, .. } = self.latency_us;
+        let at_hub =
+            |of: fn(&Found) -> u64| self.at_hub.as_ref().map_or_else(|| "-".into(), |found| of(found).to_string());
         format!(
-            "RESULT asks={} answered={} wrong={} p50_us={p50} p99_us={p99} outage_ms={}",
-            self.asks, self.answered, self.wrong, self.outage_ms
+            "RESULT asks={} answered={} wrong={} passes_receipted={} passes_at_hub={} lost={} duplicated={} \
+             p50_us={p50} p99_us={p99} outage_ms={}",
+            self.asks,
+            self.answered,
+            self.wrong,
+            self.reports_receipted,
+            at_hub(|found| found.at_hub),
+            at_hub(|found| found.lost),
+            at_hub(|found| found.duplicated),
+            self.outage_ms
         )
     }
 
@@ -186,6 +236,12 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 
 fn latency_row(us: Quantiles, count: u64) -> String {
     format!("p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs (of {count})", us.p50, us.p99, us.p999, us.max)
+}
+
+fn hub_row(found: &Found) -> String {
+    let Found { at_hub, lost, duplicated, altered, foreign, others, .. } = found;
+    let others = if *others > 0 { format!("; {others} of other runs") } else { String::new() };
+    format!("{at_hub}; {lost} lost, {duplicated} doubled, {altered} altered, {foreign} that no reader made{others}")
 }
 
 /// The line of one second.

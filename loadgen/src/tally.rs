@@ -8,20 +8,29 @@ use kalitka_protocol::ReaderId;
 use kalitka_protocol::reason::Verdict;
 
 use crate::deck::Show;
-use crate::limits::{ADOPTED_WITHIN, IN_FLIGHT, LATENCY_MAX, WRONG_SHOWN};
+use crate::limits::{IN_FLIGHT, LATENCY_MAX, WRONG_SHOWN};
 use crate::oracle::Oracle;
 
 /// Which roster is right for which generation of the snapshot.
 pub struct Judges {
     /// Ascending by the first generation that a roster is right for; generations below the first are wrong.
     rosters: Vec<(u32, Oracle)>,
+    ordered: Option<Ordered>,
+}
+
+/// What an operator's command makes of the first roster.
+struct Ordered {
+    oracle: Oracle,
+    /// When the command was given and when it was known to be done, by the run's clock. In between both are right.
+    given: Duration,
+    done: Duration,
 }
 
 impl Judges {
     /// One roster, right from `generation` on; 0 for every one.
     #[must_use]
     pub fn from(generation: u32, oracle: Oracle) -> Self {
-        Self { rosters: vec![(generation, oracle)] }
+        Self { rosters: vec![(generation, oracle)], ordered: None }
     }
 
     /// The same with another roster that is right from `generation` on.
@@ -29,6 +38,13 @@ impl Judges {
     pub fn then(mut self, generation: u32, oracle: Oracle) -> Self {
         self.rosters.push((generation, oracle));
         self.rosters.sort_by_key(|&(from, _)| from);
+        self
+    }
+
+    /// The same with what a command makes of the first roster; [`Tally::order`] says when it is given.
+    #[must_use]
+    pub fn ordered(mut self, oracle: Oracle) -> Self {
+        self.ordered = Some(Ordered { oracle, given: Duration::MAX, done: Duration::MAX });
         self
     }
 
@@ -44,15 +60,22 @@ impl Judges {
         self.rosters.len() > 1 && self.rosters.last().is_some_and(|&(from, _)| generation >= from)
     }
 
+    /// Whether the command was surely done when the card was shown.
+    fn is_ordered(&self, ask: &Asked) -> bool {
+        self.ordered.as_ref().is_some_and(|ordered| ask.shown > ordered.done)
+    }
+
     /// What the right roster says about `ask` at each second at which it may have been decided.
-    fn verdicts(&self, ask: &Asked, generation: u32, received: i64) -> Vec<Verdict> {
-        let Some((_, oracle)) = self.rosters.iter().rfind(|&&(from, _)| from <= generation) else {
+    fn verdicts(&self, ask: &Asked, answer: &Answered) -> Vec<Verdict> {
+        let Some(place) = self.rosters.iter().rposition(|&(from, _)| from <= answer.generation) else {
             return Vec::new();
         };
-        let judge = |second| oracle.judge(ask.reader, &ask.show.card, ask.show.direction, 0, second);
-        let mut verdicts = vec![judge(ask.sent)];
-        verdicts.extend((ask.sent + 1..=received).map(judge));
-        verdicts
+        let ordered = self.ordered.as_ref().filter(|ordered| place == 0 && answer.at >= ordered.given);
+        let roster = Some(&self.rosters[place].1).filter(|_| ordered.is_none_or(|ordered| ask.shown <= ordered.done));
+        let judge = |oracle: &Oracle, second| oracle.judge(ask.reader, &ask.show.card, ask.show.direction, 0, second);
+        let seconds = ask.sent..=answer.wall.max(ask.sent);
+        let oracles = roster.into_iter().chain(ordered.map(|ordered| &ordered.oracle));
+        oracles.flat_map(|oracle| seconds.clone().map(move |second| judge(oracle, second))).collect()
     }
 }
 
@@ -69,8 +92,17 @@ pub struct Asked {
     pub sent: i64,
     /// Whether it was shown during the outage or was on its way when that began.
     pub in_outage: bool,
-    /// Whether it is the card that the next snapshot blocks.
-    pub marked: bool,
+    /// Whether it is a card whose fate is watched.
+    pub mark: Option<Mark>,
+}
+
+/// A card whose fate is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The next snapshot blocks it.
+    BySnapshot,
+    /// An operator's command blocks it.
+    ByCommand,
 }
 
 /// What came back for one.
@@ -116,14 +148,14 @@ impl Count {
     }
 }
 
-/// What became of the card that the next snapshot blocks.
+/// What became of a card that gets blocked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marked {
-    /// Granted by the first snapshot.
+    /// Granted before the block was in force.
     pub granted_before: u64,
-    /// Refused by the next.
+    /// Refused after.
     pub refused_after: u64,
-    /// Granted by the next: each is a wrong answer.
+    /// Granted after: each is a wrong answer.
     pub granted_after: u64,
 }
 
@@ -152,8 +184,10 @@ pub struct Tally {
     pub lateness: Histogram<u64>,
     /// The outage, once it has begun.
     pub outage: Option<Outage>,
-    /// The marked card.
-    pub marked: Marked,
+    /// The card that the next snapshot blocks.
+    pub by_snapshot: Marked,
+    /// The card that a command blocks.
+    pub by_command: Marked,
     /// When the last roster's snapshot was first answered by, by the run's clock.
     pub last_snapshot_seen: Option<Duration>,
     /// The highest generation answered by, and when it first was. To a card shown later, no older one is right.
@@ -181,7 +215,8 @@ impl Tally {
             latency_in_outage: histogram(),
             lateness: histogram(),
             outage: None,
-            marked: Marked::default(),
+            by_snapshot: Marked::default(),
+            by_command: Marked::default(),
             last_snapshot_seen: None,
             newest: None,
             promised: None,
@@ -215,10 +250,23 @@ impl Tally {
         self.outage.is_some_and(|outage| outage.to.is_none() && shown + IN_FLIGHT > outage.from)
     }
 
-    /// The last roster's snapshot was put where the gateway looks, at `at`. A card shown [`ADOPTED_WITHIN`] later must be
-    /// judged by it.
+    /// The last roster's snapshot is known to be in force at `at`: a card shown later must be judged by it.
     pub fn promise_last(&mut self, at: Duration) {
-        self.promised = self.judges.rosters.last().map(|&(from, _)| (from, at + ADOPTED_WITHIN));
+        self.promised = self.judges.rosters.last().map(|&(from, _)| (from, at));
+    }
+
+    /// The operator's command is given at `at`.
+    pub const fn order(&mut self, at: Duration) {
+        if let Some(ordered) = &mut self.judges.ordered {
+            ordered.given = at;
+        }
+    }
+
+    /// The operator's command is known to be done at `at`: a card shown later must be judged by it.
+    pub const fn order_done(&mut self, at: Duration) {
+        if let Some(ordered) = &mut self.judges.ordered {
+            ordered.done = at;
+        }
     }
 
     /// The run is over at `at`.
@@ -241,7 +289,7 @@ impl Tally {
     /// An ask is answered.
     pub fn answer(&mut self, ask: &Asked, answer: &Answered) {
         let outdated = self.is_outdated(ask.shown, answer.generation);
-        let right = if outdated { Vec::new() } else { self.judges.verdicts(ask, answer.generation, answer.wall) };
+        let right = if outdated { Vec::new() } else { self.judges.verdicts(ask, answer) };
         let is_right = right.contains(&answer.verdict);
         if !is_right {
             self.note_wrong(ask, answer, &right);
@@ -263,8 +311,10 @@ impl Tally {
         if is_last {
             self.last_snapshot_seen.get_or_insert(answer.at);
         }
-        if ask.marked {
-            self.marked.count(is_last, answer.verdict.is_grant());
+        match ask.mark {
+            Some(Mark::BySnapshot) => self.by_snapshot.count(is_last, answer.verdict.is_grant()),
+            Some(Mark::ByCommand) => self.by_command.count(self.judges.is_ordered(ask), answer.verdict.is_grant()),
+            None => {}
         }
     }
 
@@ -310,8 +360,8 @@ impl Tally {
 }
 
 impl Marked {
-    const fn count(&mut self, by_last: bool, is_grant: bool) {
-        match (by_last, is_grant) {
+    const fn count(&mut self, is_after: bool, is_grant: bool) {
+        match (is_after, is_grant) {
             (false, true) => self.granted_before += 1,
             (false, false) => {}
             (true, false) => self.refused_after += 1,

@@ -22,18 +22,21 @@ fn copied_roster_differs_in_its_time_zone_alone() {
 }
 
 #[test]
-fn blocked_card_passed_before_and_is_the_only_one_to_change() {
+fn blocked_cards_passed_before_and_are_the_only_ones_to_change() {
     let (dir, _, copy) = rosters();
     let next = dir.path().join("next");
     let before = Oracle::read(&copy).unwrap();
     let readers: Vec<ReaderId> = (101..=108).map(ReaderId).collect();
-    let (card, place, show) = passing_card(&before, &readers).unwrap();
-    block_card(&copy, &next, card).unwrap();
+    let blocked = passing_cards(&before, &readers).unwrap();
+    block_cards(&copy, &next, &[blocked[0].card, blocked[1].card]).unwrap();
     let after = Oracle::read(&next).unwrap();
-    let judge = |oracle: &Oracle| oracle.judge(readers[place], &show.card, show.direction, 0, wall_seconds());
-    assert!(judge(&before).is_grant());
-    assert_eq!(judge(&after).to_bytes(), [0, 36]);
+    for Passing { card, uid, place, show } in blocked {
+        let judge = |oracle: &Oracle| oracle.judge(readers[place], &show.card, show.direction, 0, wall_seconds());
+        assert!(judge(&before).is_grant());
+        assert_eq!(judge(&after).to_bytes(), [0, 36]);
+        assert!(before.cards().nth(card) == Some(&Identity::Uid(hex::decode(uid).unwrap().into())));
+    }
     let of = |folder: &Path| fs::read_to_string(folder.join("cards.csv")).unwrap();
     let changed = of(&copy).lines().zip(of(&next).lines()).filter(|(before, after)| before != after).count();
-    assert_eq!((changed, of(&copy).lines().count()), (1, of(&next).lines().count()));
+    assert_eq!((changed, of(&copy).lines().count()), (2, of(&next).lines().count()));
 }

@@ -58,6 +58,7 @@ pub(super) struct BuildingFile {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Building {
+    pub(super) number: u32,
     pub(super) time_zone: String,
 }
 

@@ -20,6 +20,12 @@ fn summary() -> Summary {
         report_memory: REPORT_MEMORY,
         reports_waiting: 0,
         reports_lost: 0,
+        reports: 1401,
+        reports_receipted: 1400,
+        reports_per_second: 70.0,
+        receipt_us: Quantiles::default(),
+        commands: 0,
+        at_hub: None,
         verdicts: vec![("access_level", 1500)],
         wrong_shown: vec!["reader 101".into()],
         asked: Count { outside: 1980, during: 20 },
@@ -29,7 +35,29 @@ fn summary() -> Summary {
 
 #[test]
 fn result_line_is_exactly_what_scripts_read() {
-    assert_eq!(summary().result_line(), "RESULT asks=2000 answered=1990 wrong=1 p50_us=85 p99_us=310 outage_ms=140");
+    let found = Found { receipted: 1400, at_hub: 1398, lost: 3, duplicated: 4, ..Found::default() };
+    let summary = Summary { at_hub: Some(found), ..summary() };
+    assert_eq!(
+        summary.result_line(),
+        "RESULT asks=2000 answered=1990 wrong=1 passes_receipted=1400 passes_at_hub=1398 lost=3 duplicated=4 \
+         p50_us=85 p99_us=310 outage_ms=140"
+    );
+    assert!(!summary.is_well_at_hub());
+}
+
+#[test]
+fn result_line_says_nothing_of_a_hub_that_was_not_asked() {
+    let line = summary().result_line();
+    assert!(line.contains(" passes_receipted=1400 passes_at_hub=- lost=- duplicated=- p50_us=85 "), "{line}");
+}
+
+#[test]
+fn table_tells_what_is_wrong_at_the_hub() {
+    let found = Found { lost: 3, shown: vec!["report 9 of reader 101".into()], ..Found::default() };
+    let table = Summary { at_hub: Some(found), ..summary() }.table();
+    for part in ["1401, of them 1400 receipted", "3 lost", "AT THE HUB", "report 9 of reader 101"] {
+        assert!(table.contains(part), "{part} in\n{table}");
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn ask(shown: u64) -> Asked {
         shown: Duration::from_millis(shown),
         sent: MONDAY,
         in_outage: false,
-        marked: false,
+        mark: None,
     }
 }
 
@@ -121,13 +121,12 @@ fn answer_by_an_older_snapshot_than_one_seen_before_the_card_was_shown_is_wrong(
 }
 
 #[test]
-fn answer_by_the_old_snapshot_long_after_the_new_one_was_put_there_is_wrong() {
+fn answer_by_the_old_snapshot_after_the_new_one_is_known_to_be_in_force_is_wrong() {
     let mut tally = Tally::new(Judges::from(5, oracle()).then(6, oracle()));
     tally.promise_last(Duration::from_millis(100));
-    let late = 101 + u64::try_from(ADOPTED_WITHIN.as_millis()).unwrap();
-    tally.answer(&ask(late - 1), &answer(UNKNOWN, 5, late + 5));
+    tally.answer(&ask(100), &answer(UNKNOWN, 5, 105));
     assert_eq!(tally.wrong, 0);
-    tally.answer(&ask(late), &answer(UNKNOWN, 5, late + 5));
+    tally.answer(&ask(101), &answer(UNKNOWN, 5, 105));
     assert_eq!(tally.wrong, 1);
 }
 
@@ -150,11 +149,65 @@ fn outage_that_never_ends_lasts_to_the_end_of_the_run() {
 #[test]
 fn marked_card_is_counted_by_the_snapshot_that_judged_it() {
     let mut tally = Tally::new(Judges::from(5, oracle()).then(6, oracle()));
-    let marked = Asked { marked: true, ..ask(0) };
+    let marked = Asked { mark: Some(Mark::BySnapshot), ..ask(0) };
     tally.answer(&marked, &answer(Verdict::Grant(Grant::AccessLevel), 5, 1));
     tally.answer(&marked, &answer(Verdict::Deny(Denial::CredentialBlocked), 6, 2));
     tally.answer(&marked, &answer(Verdict::Grant(Grant::AccessLevel), 6, 3));
-    let Marked { granted_before, refused_after, granted_after } = tally.marked;
+    let Marked { granted_before, refused_after, granted_after } = tally.by_snapshot;
     assert_eq!((granted_before, refused_after, granted_after), (1, 1, 1));
     assert_eq!(tally.last_snapshot_seen, Some(Duration::from_millis(2)));
+}
+
+/// Judges of one roster in which a command makes every portal refuse, and the verdict that it then gives.
+fn ordered() -> (Judges, Verdict) {
+    let dir = tempfile::tempdir().unwrap();
+    roster::write(dir.path(), HOLDERS_MIN, 1).unwrap();
+    let building = std::fs::read_to_string(dir.path().join("building.toml")).unwrap();
+    std::fs::write(dir.path().join("building.toml"), building.replace("[[portal]]", "[[portal]]\nmode = \"closed\""))
+        .unwrap();
+    let closed = Oracle::read(dir.path()).unwrap();
+    let verdict = closed.judge(ReaderId(101), &ask(0).show.card, Direction::Entry, 0, MONDAY);
+    assert_ne!(verdict, UNKNOWN);
+    (Judges::from(5, oracle()).ordered(closed), verdict)
+}
+
+#[test]
+fn command_is_right_from_its_giving_on_and_alone_right_when_it_is_done() {
+    let wrong = |shown, at, verdict_is_ordered| {
+        let (judges, closed) = ordered();
+        let mut tally = Tally::new(judges);
+        tally.order(Duration::from_millis(100));
+        tally.order_done(Duration::from_millis(200));
+        tally.answer(&ask(shown), &answer(if verdict_is_ordered { closed } else { UNKNOWN }, 5, at));
+        tally.wrong
+    };
+    assert_eq!((wrong(50, 99, false), wrong(50, 99, true)), (0, 1), "before it was given");
+    assert_eq!((wrong(50, 150, false), wrong(50, 150, true)), (0, 0), "on the way");
+    assert_eq!((wrong(200, 250, false), wrong(200, 250, true)), (0, 0), "shown before it was known to be done");
+    assert_eq!((wrong(201, 250, false), wrong(201, 250, true)), (1, 0), "after");
+}
+
+#[test]
+fn command_that_is_never_given_changes_nothing() {
+    let (judges, closed) = ordered();
+    let mut tally = Tally::new(judges);
+    tally.answer(&ask(50), &answer(UNKNOWN, 5, 60));
+    assert_eq!(tally.wrong, 0);
+    tally.answer(&ask(50), &answer(closed, 5, 60));
+    assert_eq!(tally.wrong, 1);
+}
+
+#[test]
+fn card_of_the_command_is_counted_from_when_it_is_done() {
+    let (judges, closed) = ordered();
+    let mut tally = Tally::new(judges);
+    tally.order(Duration::ZERO);
+    let marked = |shown| Asked { mark: Some(Mark::ByCommand), ..ask(shown) };
+    tally.answer(&marked(1), &answer(Verdict::Grant(Grant::AccessLevel), 5, 2));
+    tally.answer(&marked(3), &answer(closed, 5, 4));
+    tally.order_done(Duration::from_millis(5));
+    tally.answer(&marked(6), &answer(closed, 5, 7));
+    tally.answer(&marked(6), &answer(Verdict::Grant(Grant::AccessLevel), 5, 7));
+    let Marked { granted_before, refused_after, granted_after } = tally.by_command;
+    assert_eq!((granted_before, refused_after, granted_after), (1, 1, 1));
 }

@@ -2,22 +2,25 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use kalitka_protocol::datagram::{Datagram, Handshake, emit_response};
 use kalitka_protocol::handshake::{NOISE_NAME, Psk, TagKeys, Welcome, prologue};
 use kalitka_protocol::limits::{DATAGRAM_MAX, SEALED_HEADER_LEN};
-use kalitka_protocol::message::{Answer, Ask, Message, Messages, Pong};
+use kalitka_protocol::message::{Answer, Ask, Command, Message, Messages, Order, Pong, Receipt, Report};
 use kalitka_protocol::reason::{FallBack, Tone, Verdict};
 use kalitka_protocol::seal::SealKey;
 use kalitka_protocol::wire::Writer;
-use kalitka_protocol::{ReaderId, SessionId};
+use kalitka_protocol::{LogId, ReaderId, SessionId};
 
 /// What it answers to an ask of a reader: verdict and generation, or nothing.
 pub(crate) type Decide = Box<dyn Fn(ReaderId, &Ask) -> Option<(Verdict, u32)> + Send>;
+
+/// Reports taken, in their order.
+pub(crate) type Taken = Vec<(ReaderId, Report)>;
 
 struct Session {
     reader: ReaderId,
@@ -33,6 +36,10 @@ pub(crate) struct FakeGateway {
     pub(crate) handshakes: Arc<AtomicU64>,
     /// Datagrams that were none.
     pub(crate) junk: Arc<AtomicU64>,
+    /// Reports receipted.
+    pub(crate) taken: Arc<Mutex<Taken>>,
+    /// While this is raised, no report is taken.
+    pub(crate) takes_nothing: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,14 +51,18 @@ impl FakeGateway {
         let address = socket.local_addr().unwrap();
         let [handshakes, junk] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut bench = Bench { socket, psk, decide, sessions: HashMap::new() };
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let takes_nothing = Arc::new(AtomicBool::new(false));
+        let next = HashMap::new();
+        let books = Books { taken: Arc::clone(&taken), takes_nothing: Arc::clone(&takes_nothing), next };
+        let mut bench = Bench { socket, psk, decide, sessions: HashMap::new(), books };
         let (counts, is_stopped) = ((Arc::clone(&handshakes), Arc::clone(&junk)), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             while !is_stopped.load(Ordering::Relaxed) {
                 bench.serve(&counts.0, &counts.1);
             }
         });
-        Self { address, handshakes, junk, stop, thread: Some(thread) }
+        Self { address, handshakes, junk, taken, takes_nothing, stop, thread: Some(thread) }
     }
 }
 
@@ -67,6 +78,26 @@ struct Bench {
     psk: [u8; 32],
     decide: Decide,
     sessions: HashMap<u32, Session>,
+    books: Books,
+}
+
+/// What is receipted, and the number that comes next of each memory.
+struct Books {
+    taken: Arc<Mutex<Taken>>,
+    takes_nothing: Arc<AtomicBool>,
+    next: HashMap<(ReaderId, LogId), u64>,
+}
+
+impl Books {
+    /// Takes `report` when it is the next; gives what is receipted then.
+    fn take(&mut self, reader: ReaderId, report: Report) -> Receipt {
+        let next = self.next.entry((reader, report.log)).or_insert(1);
+        if report.number == *next && !self.takes_nothing.load(Ordering::Relaxed) {
+            *next += 1;
+            self.taken.lock().unwrap().push((reader, report));
+        }
+        Receipt { log: report.log, number: *next - 1 }
+    }
 }
 
 impl Bench {
@@ -81,12 +112,13 @@ impl Bench {
                 }
             }
             Ok(Datagram::Sealed(sealed)) => {
-                let (sessions, decide) = (&mut self.sessions, &self.decide);
-                let id = sealed.session;
+                let Self { sessions, decide, books, .. } = self;
+                let (id, seen) = (sealed.session, sealed.counter);
                 let Some(session) = sessions.get_mut(&id.0) else { return };
                 let Some(plaintext) = session.opening.open(sealed) else { return };
                 let mut out = [0; DATAGRAM_MAX];
-                let len = answer(session, plaintext, decide, &mut out[SEALED_HEADER_LEN..DATAGRAM_MAX - 16]);
+                let len =
+                    answer(session, seen, plaintext, (decide, books), &mut out[SEALED_HEADER_LEN..DATAGRAM_MAX - 16]);
                 if len > 0 {
                     let len = session.sealing.seal(id, session.counter, &mut out, len).unwrap();
                     session.counter += 1;
@@ -123,8 +155,15 @@ impl Bench {
 }
 
 /// Writes the answers to what stands in `plaintext`; gives their length.
-fn answer(session: &Session, plaintext: &[u8], decide: &Decide, out: &mut [u8]) -> usize {
+fn answer(
+    session: &Session,
+    seen: u64,
+    plaintext: &[u8],
+    (decide, books): (&Decide, &mut Books),
+    out: &mut [u8],
+) -> usize {
     let mut writer = Writer::new(out);
+    let mut receipt = None;
     for message in Messages::new(plaintext) {
         match message.unwrap() {
             Message::Ask(ask) => {
@@ -133,9 +172,17 @@ fn answer(session: &Session, plaintext: &[u8], decide: &Decide, out: &mut [u8]) 
                 let answer = Answer { request, generation, hold_open_ms: 0, verdict, tone, text: "" };
                 Message::Answer(answer).emit(&mut writer).unwrap();
             }
-            Message::Ping(ping) => Message::Pong(Pong { token: ping.token }).emit(&mut writer).unwrap(),
+            Message::Ping(ping) => {
+                Message::Pong(Pong { token: ping.token }).emit(&mut writer).unwrap();
+                // Repeated with every ping, and still to be done once.
+                Message::Command(Command { id: 1, seen, order: Order::Play(Tone::Welcome) }).emit(&mut writer).unwrap();
+            }
+            Message::Report(report) => receipt = Some(books.take(session.reader, report)),
             _ => {}
         }
+    }
+    if let Some(receipt) = receipt.filter(|receipt| receipt.number > 0) {
+        Message::Receipt(receipt).emit(&mut writer).unwrap();
     }
     writer.len()
 }
