@@ -8,11 +8,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Seconds of load in the demo.
 DURATION ?= 20
-# KEEP=1 leaves the demo's gateway up.
+# KEEP=1 leaves the demo's gateway and hub up.
 KEEP ?=
 
 TARGET = $$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-BINARIES = --bin kalitka-snapshot --bin kalitka-gateway --bin kalitka-loadgen
+BINARIES = --bin kalitka-snapshot --bin kalitka-gateway --bin kalitka-hub --bin kalitka-loadgen
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,7 +20,7 @@ help: ## This list
 setup: ## Install what a Debian machine lacks to build (every target calls it)
 	@deploy/setup-debian
 
-demo: setup ## An invented school's morning rush, every answer checked (DURATION=20 seconds, KEEP=1 leaves it up)
+demo: setup ## An invented school's morning rush, every answer and report checked (DURATION=20 seconds, KEEP=1 leaves it up)
 	cargo build --locked --release $(BINARIES)
 	"$(TARGET)/release/kalitka-loadgen" demo --roster deploy/demo/roster --duration $(DURATION) $(if $(filter-out 0,$(KEEP)),--keep)
 
@@ -40,6 +40,7 @@ soak: setup ## The long form of the same tests: 10,000,000 fuzz executions of ea
 figures: setup ## Measure what docs/performance.md claims, as a Markdown table
 	cargo build --locked --release $(BINARIES)
 	cargo bench --locked --package kalitka-benches --bench figures
+	cargo bench --locked --package kalitka-benches --bench durability
 
 bench: setup ## Criterion benches of every hot step
 	cargo bench --locked --package kalitka-benches --bench hot_path

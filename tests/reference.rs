@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ed25519_dalek::SigningKey;
 use fastrand::Rng;
-use kalitka_core::{UnixSeconds, View, decide};
+use kalitka_core::{Overlay, UnixSeconds, View, decide};
 use kalitka_loadgen::oracle::Oracle;
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::message::Ask;
@@ -81,7 +81,7 @@ fn ask_about_a_school(seed: u64, seen: &mut Seen) -> u64 {
 
 fn snapshot_of(school: &School, folder: &std::path::Path, seed: u64) -> Snapshot {
     let roster = Roster::read(folder).unwrap_or_else(|errors| panic!("seed {seed}: {errors}\n{}", school.building));
-    let (unsigned, _warnings) = build(&roster, 1, school.created).unwrap();
+    let (unsigned, _warnings) = build(&roster, 1, school.created, 0).unwrap();
     let secret = SigningKey::from_bytes(&[7; 32]);
     let publisher = PublisherKey::from_hex(&hex::encode(secret.verifying_key().as_bytes())).unwrap();
     let signed = sign(unsigned, &secret).unwrap();
@@ -97,7 +97,7 @@ fn compare(school: &School, view: &View, oracle: &Oracle, now: i64, seed: u64, r
         direction: Direction::ALL[rng.usize(..2)],
         card: school.read(rng, shapes),
     };
-    let decided = decide(Some(view), ReaderId(reader), &ask, UnixSeconds(now)).verdict;
+    let decided = decide(Some(view), &Overlay::default(), ReaderId(reader), &ask, UnixSeconds(now)).verdict;
     let right = oracle.judge(ReaderId(reader), &ask.card, ask.direction, ask.age_ms, now);
     assert!(
         decided == right,

@@ -4,10 +4,10 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use kalitka_benches::table::{Bound, Table};
 use kalitka_benches::{NOW, Pair, READER, forged_initiation, verified};
 use kalitka_core::View;
 use kalitka_loadgen::oracle::{Identity, Oracle};
@@ -123,20 +123,6 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// What is printed, and whether every median held its bound.
-struct Table {
-    held: bool,
-}
-
-impl Table {
-    fn row(&mut self, what: &str, (bound, unit): (f64, &str), mut values: Vec<f64>) {
-        values.sort_by(f64::total_cmp);
-        let (least, median, greatest) = (values[0], values[values.len() / 2], values[values.len() - 1]);
-        println!("| {what} | < {bound} {unit} | {median:.2} {unit} | {least:.2} to {greatest:.2} |");
-        self.held &= median < bound;
-    }
-}
-
 fn at_least(site: &Site, entries: u64) {
     let snapshot = verified(site, &site.path("1.snapshot"));
     assert!(snapshot.header().entries >= entries, "the school has too few entries");
@@ -154,7 +140,7 @@ fn verify_and_swap(site: &Site, table: &mut Table, what: &str, bound_ms: f64) {
         drop(view);
         took
     });
-    table.row(what, (bound_ms, "ms"), values.collect());
+    table.row(what, Bound::Below(bound_ms), "ms", values.collect());
 }
 
 /// Longest round trip of a closed loop of asks until generation `until`, or for `window`.
@@ -183,7 +169,7 @@ fn stall(site: &mut Site, table: &mut Table, caller: &mut Caller, card: CardRead
         values.push(millis(with) - millis(without));
         fs::remove_file(file).unwrap();
     }
-    table.row(what, (2.0, "ms"), values);
+    table.row(what, Bound::Below(2.0), "ms", values);
 }
 
 fn enrolled(site: &mut Site) -> (Psk, CardRead, Oracle) {
@@ -214,7 +200,7 @@ fn cold_start(site: &mut Site, table: &mut Table, psk: &Psk, card: CardRead, ora
         assert_eq!(answered.verdict, oracle.judge(READER, &card, Direction::Entry, 0, now));
         took
     });
-    table.row("cold start to the first right answer, 10,000 entries", (100.0, "ms"), values.collect());
+    table.row("cold start to the first right answer, 10,000 entries", Bound::Below(100.0), "ms", values.collect());
 }
 
 fn forged(site: &Site, table: &mut Table) {
@@ -228,28 +214,18 @@ fn forged(site: &Site, table: &mut Table) {
         }
         since.elapsed().as_secs_f64() * 1e9 / f64::from(FORGED)
     });
-    table.row("a forged initiation", (1000.0, "ns"), values.collect());
-}
-
-fn heading() {
-    let said = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success());
-        output.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let (commit, date) = (said("git", &["rev-parse", "--short", "HEAD"]), said("date", &["-u", "+%F"]));
-    println!("\n`make figures`, commit {commit}, {date}\n");
-    println!("| what | must be | median | least to greatest |\n|---|---|--:|---|");
+    table.row("a forged initiation", Bound::Below(1000.0), "ns", values.collect());
 }
 
 fn main() {
     let mut small = Site::new(SMALL);
     let (psk, card, oracle) = enrolled(&mut small);
-    heading();
-    let table = &mut Table { held: true };
+    let mut figures = Table::begin("make figures");
+    let table = &mut figures;
     at_least(&small, 10_000);
     verify_and_swap(&small, table, "verify and swap, 10,000 entries", 10.0);
     cold_start(&mut small, table, &psk, card, &oracle);
-    table.row("resident memory, 10,000 entries", (32.0, "MiB"), vec![resident_mib(&mut small)]);
+    table.row("resident memory, 10,000 entries", Bound::Below(32.0), "MiB", vec![resident_mib(&mut small)]);
     let mut caller = Caller::new(&small, &psk);
     stall(&mut small, table, &mut caller, card, "longest stall more than without, 10,000 entries");
     forged(&small, table);
@@ -261,10 +237,7 @@ fn main() {
     verify_and_swap(&large, table, "verify and swap, 1,000,000 entries", 200.0);
     let mut caller = Caller::new(&large, &psk);
     caller.ask(card);
-    table.row("resident memory, 1,000,000 entries", (160.0, "MiB"), vec![resident_mib(&mut large)]);
+    table.row("resident memory, 1,000,000 entries", Bound::Below(160.0), "MiB", vec![resident_mib(&mut large)]);
     stall(&mut large, table, &mut caller, card, "longest stall more than without, 1,000,000 entries");
-    if !table.held {
-        eprintln!("figures: a median is not within its bound");
-        std::process::exit(1);
-    }
+    figures.end();
 }

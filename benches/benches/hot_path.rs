@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use kalitka_benches::{NOW, Pair, READER, forged_initiation, verified};
-use kalitka_core::{View, decide};
+use kalitka_core::{Overlay, View, decide};
 use kalitka_loadgen::oracle::{Identity, Oracle};
 use kalitka_protocol::credential::{CardRead, Credential};
 use kalitka_protocol::message::{Ask, Message, Ping};
@@ -44,8 +44,8 @@ fn hot_path(criterion: &mut Criterion) {
         bencher.iter_batched(|| key(any()), |key| black_box(snapshot.probe(&key).is_some()), BatchSize::SmallInput);
     });
     criterion.bench_function("decide", |bencher| {
-        let view = View::build(Arc::clone(&snapshot), NOW);
-        let decided = |ask| decide(Some(&view), READER, &ask, NOW);
+        let (view, overlay) = (View::build(Arc::clone(&snapshot), NOW), Overlay::default());
+        let decided = |ask| decide(Some(&view), &overlay, READER, &ask, NOW);
         bencher.iter_batched(|| ask_of(&any(), 1), |ask| black_box(decided(ask)), BatchSize::SmallInput);
     });
     let mut request = 0;

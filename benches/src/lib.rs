@@ -1,5 +1,7 @@
 //! What the benches stand on: a verified snapshot of an invented school, and a worker with one reader that has a session.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod table;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use kalitka_core::{Entropy, Keys, Now, Outcome, Output, Texts, UnixSeconds, View, Worker, World};
+use kalitka_core::{Entropy, Keys, Now, Outcome, Output, Overlay, Texts, UnixSeconds, View, Worker, World};
 use kalitka_protocol::datagram::Datagram;
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys};
 use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN};
@@ -47,6 +49,7 @@ pub struct Pair {
     keys: Keys,
     texts: Texts,
     view: View,
+    overlay: Overlay,
     key: SealKey,
     session: SessionId,
     counter: u64,
@@ -64,13 +67,15 @@ impl Pair {
         let mut worker = Worker::new(0, 1, [], Box::new(Seeded(Rng::with_seed(1))));
         let hello = Hello { boot: BootId(1), firmware: 0 };
         let (initiator, mut datagram) = Initiator::new(READER, &psk, &tags, Stamp::new(1, 0), &hello, [9; 32]);
-        let world = World { view: Some(&view), keys: &keys, texts: &texts, fall_back_after_ms: 1000 };
+        let overlay = Overlay::default();
+        let world =
+            World { view: Some(&view), overlay: &overlay, keys: &keys, texts: &texts, fall_back_after_ms: 1000 };
         worker.handle(&world, now(), from(), &mut datagram, &mut out);
         let mut response = out.datagram().to_vec();
         let Ok(Datagram::Response(response)) = Datagram::parse(&mut response) else { panic!("no response") };
         let (session_keys, welcome) = initiator.finish(&tags, &response).unwrap();
         let key = SealKey::new(&session_keys.reader);
-        Self { worker, keys, texts, view, key, session: welcome.session, counter: 0, out }
+        Self { worker, keys, texts, view, overlay, key, session: welcome.session, counter: 0, out }
     }
 
     /// The view that the worker decides by.
@@ -93,8 +98,9 @@ impl Pair {
 
     /// Hands the worker a datagram.
     pub fn handle(&mut self, datagram: &mut [u8]) -> Outcome {
-        let world = World { view: Some(&self.view), keys: &self.keys, texts: &self.texts, fall_back_after_ms: 1000 };
-        self.worker.handle(&world, now(), from(), datagram, &mut self.out)
+        let Self { worker, view, overlay, keys, texts, out, .. } = self;
+        let world = World { view: Some(view), overlay, keys, texts, fall_back_after_ms: 1000 };
+        worker.handle(&world, now(), from(), datagram, out)
     }
 }
 

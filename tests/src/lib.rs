@@ -2,12 +2,20 @@
 //!
 //! [`source`] and [`tree`] read the repository as the house rules need it. [`school`] invents rosters that sit on every
 //! border, [`random`] says by which seed, [`mutate`] spoils good input. [`process`] runs the real programs, [`wait`] awaits what
-//! they do.
+//! they do; a [`site`] is a building, a [`city`] a building with its hub. A [`crowd`] reports and remembers what it was
+//! receipted, a [`disk`] has a power that can be cut, a
+//! [`relay`] is a bad network.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod city;
+pub mod crowd;
+pub mod disk;
 pub mod mutate;
 pub mod process;
 pub mod random;
+pub mod relay;
+#[cfg(test)]
+mod relay_tests;
 pub mod school;
 pub mod site;
 pub mod source;

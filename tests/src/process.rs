@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::tree::root;
 use crate::wait::until;
 
-const PROGRAMS: [&str; 3] = ["kalitka-snapshot", "kalitka-gateway", "kalitka-loadgen"];
+const PROGRAMS: [&str; 4] = ["kalitka-snapshot", "kalitka-gateway", "kalitka-hub", "kalitka-loadgen"];
 const END_BOUND: Duration = Duration::from_secs(20);
 
 /// The path of one of our programs, built in the profile and target folder of the running test.

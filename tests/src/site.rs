@@ -27,6 +27,8 @@ pub struct Site {
     building: u32,
     udp: String,
     http: String,
+    /// Configuration behind the usual one.
+    also: String,
     folder: TempDir,
 }
 
@@ -51,6 +53,7 @@ impl Site {
             building: digits.parse().unwrap(),
             udp: ANY_PORT.to_owned(),
             http: ANY_PORT.to_owned(),
+            also: String::new(),
             folder,
         };
         fs::DirBuilder::new().mode(0o700).create(site.path("state")).unwrap();
@@ -73,6 +76,11 @@ impl Site {
     #[must_use]
     pub fn publisher(&self) -> &str {
         &self.publisher
+    }
+
+    /// Takes building and publisher of `other`: a twin of its box, on ports of its own.
+    pub fn become_like(&mut self, other: &Self) {
+        (self.building, self.publisher) = (other.building, other.publisher.clone());
     }
 
     /// Where the running gateway listens to readers.
@@ -109,9 +117,14 @@ impl Site {
         out
     }
 
+    /// From the next start on the gateway is configured with `more` besides.
+    pub fn configure_also(&mut self, more: &str) {
+        more.clone_into(&mut self.also);
+    }
+
     /// Starts the gateway, and waits for nothing.
     pub fn spawn(&mut self) {
-        let config = self.configured("");
+        let config = self.configured(&self.also);
         let log = self.path("gateway.log");
         self.gateway = Some(Process::start("kalitka-gateway", ["run", "--config", text(&config)], &log));
     }
@@ -152,10 +165,24 @@ impl Site {
     /// Gives every reader of the roster a key, and writes them where [`play`](Self::play) finds them.
     pub fn enrol(&self) {
         let oracle = Oracle::read(&self.path("roster")).unwrap_or_else(|error| panic!("{error}"));
-        let keys = oracle.readers().map(|reader| self.ask(&["reader", "add", &reader.0.to_string()])).collect();
+        let add = |reader: kalitka_protocol::ReaderId| self.ask(&["reader", "add", &reader.0.to_string()]);
+        let keys: Vec<Value> = oracle.readers().map(add).collect();
+        self.write_keys("keys.json", &keys);
+    }
+
+    /// Moves the first of the readers' keys into the file `name`, for somebody who plays that reader alone.
+    pub fn set_one_key_apart(&self, name: &str) {
+        let all = self.path("keys.json");
+        let keys: Vec<Value> = serde_json::from_slice(&fs::read(&all).unwrap()).unwrap();
+        fs::remove_file(&all).unwrap();
+        self.write_keys("keys.json", &keys[1..]);
+        self.write_keys(name, &keys[..1]);
+    }
+
+    fn write_keys(&self, name: &str, keys: &[Value]) {
         let mut file = fs::OpenOptions::new();
-        let mut file = file.write(true).create_new(true).mode(0o600).open(self.path("keys.json")).unwrap();
-        file.write_all(Value::Array(keys).to_string().as_bytes()).unwrap();
+        let mut file = file.write(true).create_new(true).mode(0o600).open(self.path(name)).unwrap();
+        file.write_all(&serde_json::to_vec(keys).unwrap()).unwrap();
     }
 
     /// Offers `file` as publishers do: beside the others under a dotted name, then renamed.

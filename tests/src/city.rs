@@ -1,0 +1,185 @@
+//! A building with its hub: the gateway enrolled there, its readers with keys, everything on free ports.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+
+use kalitka_protocol::credential::CardRead;
+use serde_json::Value;
+
+use crate::crowd::{Identified, Reported};
+use crate::process::{Process, run, run_well};
+use crate::site::{BOUND, Site, text};
+use crate::wait::until;
+
+/// The two ends of the way. Dropped, both are ended and their folders removed.
+#[derive(Debug)]
+pub struct City {
+    /// The building.
+    pub site: Site,
+    hub: Option<Process>,
+    quic: String,
+    http: String,
+}
+
+impl City {
+    /// A city of one school of `holders`, up and enrolled, its readers with keys and its first snapshot in force.
+    ///
+    /// # Panics
+    /// When one of the programs fails; so do all functions here.
+    #[must_use]
+    pub fn new(holders: u32) -> Self {
+        let mut city = Self::of(Site::new(holders));
+        city.start_hub();
+        city.enrol();
+        city.site.start();
+        city.site.enrol();
+        city.site.offer(&city.site.build(1));
+        city.site.await_generation(1);
+        city
+    }
+
+    /// A hub with its keys made beside `site`; nothing runs yet.
+    #[must_use]
+    pub fn of(site: Site) -> Self {
+        let city = Self { site, hub: None, quic: "127.0.0.1:0".into(), http: "127.0.0.1:0".into() };
+        let config = city.configured();
+        run_well("kalitka-hub", ["pki", "init", "--config", text(&config)]);
+        city
+    }
+
+    fn configured(&self) -> PathBuf {
+        let (state, socket) = (self.site.path("hub"), self.site.path("hub-control"));
+        let (quic, http, publisher) = (&self.quic, &self.http, self.site.publisher());
+        let config = format!(
+            "state = \"{}\"\n[quic]\nlisten = \"{quic}\"\n[http]\nlisten = \"{http}\"\n[control]\nsocket = \"{}\"\n\
+             [gateways]\npublishers = [\"{publisher}\"]\n",
+            state.display(),
+            socket.display()
+        );
+        let path = self.site.path("hub.toml");
+        fs::write(&path, config).unwrap();
+        path
+    }
+
+    /// Starts the hub, and waits for nothing.
+    pub fn spawn_hub(&mut self) {
+        let config = self.configured();
+        let log = self.site.path("hub.log");
+        self.hub = Some(Process::start("kalitka-hub", ["run", "--config", text(&config)], &log));
+    }
+
+    /// Starts the hub, where it was before if it ran before, and waits until it serves.
+    pub fn start_hub(&mut self) {
+        self.spawn_hub();
+        let socket = self.site.path("hub-control");
+        let hub = self.hub.as_mut().unwrap();
+        let status = until("the hub's control socket", BOUND, || {
+            assert!(hub.ended().is_none(), "the hub has ended: {}", hub.printed());
+            let output = run("kalitka-hub", ["status", "--json", "--socket", text(&socket)]);
+            serde_json::from_slice::<Value>(&output.stdout).ok().filter(|_| output.status.success())
+        });
+        self.quic = status["quic"].as_str().unwrap().to_owned();
+        self.http = status["http"].as_str().unwrap().to_owned();
+    }
+
+    /// The running hub.
+    pub fn hub(&mut self) -> &mut Process {
+        self.hub.as_mut().unwrap()
+    }
+
+    /// Where the hub listens to gateways.
+    #[must_use]
+    pub fn quic(&self) -> &str {
+        &self.quic
+    }
+
+    /// Where the hub serves feeds and metrics.
+    #[must_use]
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// Runs a command of `kalitka-hub` against the running one.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Output {
+        let socket = self.site.path("hub-control");
+        run("kalitka-hub", words.iter().copied().chain(["--socket", text(&socket)]))
+    }
+
+    /// Such a command, which must succeed; gives what it printed.
+    pub fn ask(&self, words: &[&str]) -> String {
+        let output = self.command(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A token for the building, and the box enrolled with it.
+    pub fn enrol(&self) {
+        let building = self.site.building().to_string();
+        let token: Value =
+            serde_json::from_str(&self.ask(&["pki", "token", "--building", &building, "--json"])).unwrap();
+        let config = self.site.configured("");
+        let token = token["token"].as_str().unwrap();
+        run_well("kalitka-gateway", ["enrol", "--config", text(&config), "--hub", &self.quic, "--token", token]);
+    }
+
+    /// The building's events at the hub, in their order there.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        let building = self.site.building().to_string();
+        let lines = self.ask(&["events", "--building", &building, "--json"]);
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// What `kalitka-hub verify` says, and whether it is content.
+    #[must_use]
+    pub fn verify(&self) -> (String, bool) {
+        let output = self.command(&["verify", "--building", &self.site.building().to_string()]);
+        (String::from_utf8(output.stdout).unwrap(), output.status.success())
+    }
+
+    /// Waits until the hub has all that the gateway's store holds.
+    pub fn await_drained(&self) {
+        self.await_depth(0.0);
+    }
+
+    /// Waits until the hub lacks at most `events` of what the gateway's store holds.
+    pub fn await_depth(&self, events: f64) {
+        until("the hub to have nearly everything", BOUND * 4, || {
+            (self.site.metric("kalitka_outbox_depth_events", "") <= events).then_some(())
+        });
+    }
+
+    /// Compares what readers were `receipted` with the reports at the hub, one by one.
+    ///
+    /// # Panics
+    /// When one is missing there, there twice, or there otherwise than it was sent.
+    pub fn judge(&self, receipted: &BTreeMap<Identified, Reported>) {
+        let mut kept: BTreeMap<Identified, Value> = BTreeMap::new();
+        let mut doubled = Vec::new();
+        for event in self.events().into_iter().filter(|event| event["kind"] == "report") {
+            let reader = u32::try_from(event["reader"].as_u64().unwrap()).unwrap();
+            let log = u64::from_str_radix(event["log"].as_str().unwrap(), 16).unwrap();
+            let identity = (reader, log, event["report"].as_u64().unwrap());
+            if kept.insert(identity, event).is_some() {
+                doubled.push(identity);
+            }
+        }
+        let lost: Vec<_> = receipted.keys().filter(|identity| !kept.contains_key(identity)).copied().collect();
+        let some = |of: &[Identified]| format!("{:?} and {} in all", of.iter().take(10).collect::<Vec<_>>(), of.len());
+        assert!(lost.is_empty(), "of {} receipted are lost: {}\n{}", receipted.len(), some(&lost), self.verify().0);
+        assert!(doubled.is_empty(), "doubled: {}\n{}", some(&doubled), self.verify().0);
+        for (identity, reported) in receipted {
+            let event = &kept[identity];
+            assert_eq!(event["report_kind"], reported.kind.label(), "{identity:?}");
+            assert_eq!(event["direction"], reported.direction.label(), "{identity:?}");
+            assert_eq!(
+                event["card"],
+                hex::encode(CardRead::from_uid(&reported.uid).unwrap().to_bytes()),
+                "{identity:?}"
+            );
+        }
+    }
+}

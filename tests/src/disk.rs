@@ -1,0 +1,75 @@
+//! A disk of its own for a folder, whose power can be cut: ext4 on a loop device.
+//!
+//! What a power cut leaves is what has reached the device. That is the image as it lies in its file, without what the
+//! mounted file system still holds in memory; so the image is copied, the old mount is thrown away, and the copy is mounted
+//! in its place. Whoever writes there is stopped at the moment of the copy.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The disk. Dropped, it is unmounted; its image goes with the folder that it lies in.
+#[derive(Debug)]
+pub struct Disk {
+    image: PathBuf,
+    folder: PathBuf,
+    cuts: u32,
+}
+
+impl Disk {
+    /// A new disk of `mebibytes` under `folder`, which is empty and stays the mount's place. The image lies beside it.
+    ///
+    /// # Panics
+    /// When the machine does not allow it (root, loop devices, e2fsprogs); so do all functions here.
+    #[must_use]
+    pub fn mount(folder: &Path, mebibytes: u32) -> Self {
+        let image = folder.with_extension("img");
+        fs::create_dir_all(folder).unwrap();
+        fs::File::create(&image).unwrap().set_len(u64::from(mebibytes) << 20).unwrap();
+        well("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", text(&image)]);
+        let disk = Self { image, folder: folder.to_path_buf(), cuts: 0 };
+        disk.mount_image();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        disk
+    }
+
+    /// Keeps what has reached the disk by now, as it would be found after a power cut at this moment.
+    pub fn freeze_frame(&mut self) {
+        self.cuts += 1;
+        well("cp", &["--sparse=always", text(&self.image), text(&self.next_image())]);
+    }
+
+    /// Puts what [`freeze_frame`](Self::freeze_frame) has kept in the place of the disk. Nobody may use the folder.
+    pub fn cut_power(&mut self) {
+        well("umount", &[text(&self.folder)]);
+        fs::rename(self.next_image(), &self.image).unwrap();
+        self.mount_image();
+    }
+
+    fn next_image(&self) -> PathBuf {
+        self.image.with_extension(format!("{}.img", self.cuts))
+    }
+
+    fn mount_image(&self) {
+        well("mount", &["-o", "loop", text(&self.image), text(&self.folder)]);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily, because what was killed may still hold a file for a moment.
+        let _ = Command::new("umount").arg("-l").arg(&self.folder).stderr(Stdio::null()).status();
+    }
+}
+
+/// Runs a program of the system, which must succeed.
+fn well(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; deploy/setup-debian installs it"));
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
