@@ -10,19 +10,27 @@ use kalitka_tests::tree::{File, files, is_test, root};
 use serde_json::Value;
 
 /// Which of our crates each of our crates may use; benches and tests also see more in their dev-dependencies.
-const EDGES: [(&str, &[&str], &[&str]); 11] = [
+const EDGES: [(&str, &[&str], &[&str]); 12] = [
     ("kalitka-protocol", &[], &[]),
     ("kalitka-snapshot", &["kalitka-protocol"], &[]),
     ("kalitka-core", &["kalitka-protocol", "kalitka-snapshot"], &[]),
     ("kalitka-tools", &["kalitka-core", "kalitka-protocol", "kalitka-snapshot"], &[]),
     ("kalitka-outbox", &["kalitka-protocol"], &[]),
+    ("kalitka-process", &[], &[]),
     ("kalitka-uplink", &["kalitka-protocol"], &[]),
     (
         "kalitka-gateway",
-        &["kalitka-core", "kalitka-outbox", "kalitka-protocol", "kalitka-snapshot", "kalitka-uplink"],
+        &[
+            "kalitka-core",
+            "kalitka-outbox",
+            "kalitka-process",
+            "kalitka-protocol",
+            "kalitka-snapshot",
+            "kalitka-uplink",
+        ],
         &[],
     ),
-    ("kalitka-hub", &["kalitka-protocol"], &[]),
+    ("kalitka-hub", &["kalitka-process", "kalitka-protocol"], &[]),
     ("kalitka-loadgen", &["kalitka-protocol"], &[]),
     (
         "kalitka-benches",
@@ -54,8 +62,8 @@ const CONFINED: [(&str, &[&str]); 24] = [
     ("rustls", &["kalitka-uplink", "kalitka-hub"]),
     ("sled", &["kalitka-outbox"]),
     ("snow", &["kalitka-core"]),
-    ("tokio", &["kalitka-gateway", "kalitka-uplink", "kalitka-hub"]),
-    ("tracing", &["kalitka-gateway", "kalitka-outbox", "kalitka-uplink", "kalitka-hub"]),
+    ("tokio", &["kalitka-gateway", "kalitka-process", "kalitka-uplink", "kalitka-hub"]),
+    ("tracing", &["kalitka-gateway", "kalitka-outbox", "kalitka-process", "kalitka-uplink", "kalitka-hub"]),
     ("x509-parser", &["kalitka-uplink", "kalitka-hub"]),
     ("x25519-dalek", &["kalitka-protocol"]),
 ];

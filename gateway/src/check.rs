@@ -15,10 +15,10 @@ use crate::trust::Trust;
 /// # Errors
 /// The [`Failure`] that a start would end with, or a kept snapshot that would be refused.
 pub(crate) fn check(config: &Config) -> Result<String, Failure> {
-    state::look_at("state", &config.state, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
-    state::look_at("snapshots.inbox", &config.snapshots.inbox, Access::READ_OK | Access::EXEC_OK)?;
+    state::look_at("state", &config.state, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, crate::PROGRAM)?;
+    state::look_at("snapshots.inbox", &config.snapshots.inbox, Access::READ_OK | Access::EXEC_OK, crate::PROGRAM)?;
     if let Some(folder) = config.control.socket.parent() {
-        state::look_at("control.socket", folder, Access::WRITE_OK | Access::EXEC_OK)?;
+        state::look_at("control.socket", folder, Access::WRITE_OK | Access::EXEC_OK, crate::PROGRAM)?;
     }
     let trust = Trust::of(config)?;
     let keys = KeyBook::open(config.state.join(keys::FILE_NAME))?;

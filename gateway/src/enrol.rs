@@ -21,7 +21,7 @@ const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 /// [`Failure::Input`] for a token, hub or building that is refused and for a box that is enrolled already;
 /// [`Failure::Environment`] when the hub cannot be reached or the identity not be kept.
 pub(crate) fn enrol(config: &Config, file: &Path, hub: &str, token: &str, again: bool) -> Result<String, Failure> {
-    state::make(&config.state)?;
+    state::make(&config.state, crate::PROGRAM)?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Environment(format!("no event loop for the enrolment: {error}")))?;
     let now = Clock::wall_seconds();

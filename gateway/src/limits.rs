@@ -39,14 +39,10 @@ pub(crate) const ADOPTIONS_WAITING_MAX: usize = 8;
 pub(crate) const CONTROL_LINE_MAX: u64 = 8 * 1024;
 /// Bytes of a reply on the control socket: a list of [`READERS_MAX`] readers fits.
 pub(crate) const CONTROL_REPLY_MAX: u64 = 256 * 1024;
-/// Connections to the control socket at a time.
-pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 16;
 /// How long either end of the control socket waits for the other.
 pub(crate) const CONTROL_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection to the control socket may stay without asking.
 pub(crate) const CONTROL_IDLE_MAX: Duration = Duration::from_secs(5);
-/// How long control waits after the system gave it no connection.
-pub(crate) const CONTROL_ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// HTTP connections at a time.
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 32;
 /// How long an HTTP connection lives, whatever is said on it.

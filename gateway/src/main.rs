@@ -10,6 +10,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use kalitka_process::{failure, logs, state};
 
 mod adoption;
 mod check;
@@ -20,22 +21,22 @@ mod control;
 mod durable;
 mod enrol;
 mod entropy;
-mod failure;
 mod http;
 mod journal;
 mod keys;
 mod limits;
-mod logs;
 mod metrics;
 mod published;
 mod run;
 mod stage;
 mod stamps;
-mod state;
 mod thread;
 mod trust;
 mod udp;
 mod uplink;
+
+/// What texts call this program.
+const PROGRAM: &str = "gateway";
 
 fn main() -> ExitCode {
     match cli::Cli::parse().execute() {

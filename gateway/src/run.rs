@@ -10,13 +10,14 @@ use std::thread::JoinHandle;
 
 use kalitka_core::{Overlay, Texts, View};
 use kalitka_outbox::Bounds;
+use kalitka_process::control::Listener;
 use kalitka_snapshot::model::PortalMode;
 use tokio::sync::{broadcast, watch};
 
 use crate::adoption::{Adopter, Order};
 use crate::clock::Clock;
 use crate::config::{self, Config, SafeMode};
-use crate::control::{Desk, Listener, Status, UplinkStatus};
+use crate::control::{Desk, Status, UplinkStatus};
 use crate::failure::Failure;
 use crate::http::{self, Surface};
 use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Ring, SafetyFile, Setup, Work};
@@ -43,8 +44,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let stage = Stage::set()?;
     // Whatever the gateway makes is for itself; the control socket is opened to its group by name.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let _state = StateFolder::take(&config.state)?;
-    state::make(&config.snapshots.inbox)?;
+    let _state = StateFolder::take(&config.state, crate::PROGRAM)?;
+    state::make(&config.snapshots.inbox, crate::PROGRAM)?;
     let died = Ended::default();
     let (ground, surroundings) = Ground::open(config, clock)?;
     let Surroundings { collector, http, http_address, control } = surroundings;
@@ -114,7 +115,7 @@ impl Ground {
         let views = Arc::new(Published::new(None));
         let sockets = udp::bind(config.udp.listen, config.udp.workers)?;
         let (http, http_address) = http::bind(config.http.listen)?;
-        let control = Listener::bind(&config.control.socket)?;
+        let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
         let (door, ring) = journal::ring();
         let publishers = std::mem::take(&mut trust.publishers);
         let in_force = (Arc::clone(&views), Arc::clone(&overlay));

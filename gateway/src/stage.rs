@@ -4,12 +4,13 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use kalitka_process::control::Listener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::control::{Desk, Listener, Request};
+use crate::control::{Desk, Request};
 use crate::failure::Failure;
 use crate::http::{self, Surface};
 use crate::limits::{COLLECT_INTERVAL, SHUTDOWN_PATIENCE};
@@ -64,7 +65,7 @@ impl Stage {
                 _ = terminate.recv() => Ok("SIGTERM"),
                 _ = interrupt.recv() => Ok("SIGINT"),
                 () = died.notified() => Err(Failure::Defect("a thread has ended by itself; see the lines above, and report them".into())),
-                Err(error) = control.serve(desk) => Err(cannot_serve(error)),
+                Err(error) = control.serve(|stream| Arc::clone(&desk).attend(stream)) => Err(cannot_serve(error)),
                 Err(error) = http::serve(http, surface) => Err(cannot_serve(error)),
             };
             shutdown.send_replace(true);

@@ -14,7 +14,7 @@ use crate::store::FILE_NAME;
 /// [`Failure`] for the first thing that is wrong.
 pub(crate) fn check(config: &Config) -> Result<String, Failure> {
     let used = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    state::look_at("state", &config.state, used)?;
+    state::look_at("state", &config.state, used, crate::PROGRAM)?;
     Pki::open(&config.state)?;
     let store = config.state.join(FILE_NAME);
     let store = if store.exists() { store.display().to_string() } else { "none yet; the start makes it".into() };

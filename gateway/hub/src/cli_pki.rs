@@ -184,7 +184,7 @@ fn sign(config: &Path, building: u32, csr: &Path, out: &Path) -> Result<(), Fail
     let failed = |error: &std::io::Error| Failure::at(csr, "read the request", error, "give a request of the box");
     let request = durable::read_if_there(csr, PKI_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
     let request = hex::encode(request.ok_or_else(|| failed(&std::io::ErrorKind::NotFound.into()))?);
-    let signed = match StateFolder::take(&config.state) {
+    let signed = match StateFolder::take(&config.state, crate::PROGRAM) {
         Ok(_alone) => {
             let (pki, store) = (Pki::open(&config.state)?, Store::open(&config.state)?);
             doors::pki_sign(&pki, Ledger::of(&store), building, &request, Clock::wall_seconds())?

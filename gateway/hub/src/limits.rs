@@ -71,14 +71,10 @@ pub(crate) const ALARM_REPEAT: Duration = Duration::from_secs(60);
 pub(crate) const CONTROL_LINE_MAX: u64 = 16 * 1024;
 /// Bytes of a line of a reply on the control socket.
 pub(crate) const CONTROL_REPLY_MAX: u64 = 1 << 20;
-/// Connections to the control socket at a time.
-pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 16;
 /// How long either end of the control socket waits for the other.
 pub(crate) const CONTROL_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection to the control socket may stay without asking.
 pub(crate) const CONTROL_IDLE_MAX: Duration = Duration::from_secs(5);
-/// How long control waits after the system gave it no connection.
-pub(crate) const CONTROL_ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// Findings of a verification that are named; more are counted.
 pub(crate) const FINDINGS_MAX: usize = 1000;
 /// Bytes of events that are read from the store at a time.

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use kalitka_process::{failure, logs, state};
 
 mod alarms;
 mod check;
@@ -22,13 +23,11 @@ mod control;
 mod doors;
 mod durable;
 mod enrol;
-mod failure;
 mod feed;
 mod handdown;
 mod hub;
 mod ledger;
 mod limits;
-mod logs;
 mod metrics;
 mod operator;
 mod pki;
@@ -36,9 +35,11 @@ mod publish;
 mod receive;
 mod run;
 mod show;
-mod state;
 mod store;
 mod verify;
+
+/// What texts call this program.
+const PROGRAM: &str = "hub";
 
 fn main() -> ExitCode {
     match cli::Cli::parse().execute() {

@@ -89,7 +89,7 @@ pub(crate) fn publish(
     }
     let mut source = File::open(file).map_err(|error| Failure::at(file, "read the snapshot", &error, REMEDY))?;
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    make(&state.join(FOLDER))?;
+    make(&state.join(FOLDER), crate::PROGRAM)?;
     let incoming = state.join(FOLDER).join(INCOMING);
     let taken = take(&mut source, &incoming, publishers);
     let taken = taken.and_then(|(header, bytes, hash)| {

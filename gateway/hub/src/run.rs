@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use kalitka_process::control::Listener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
@@ -14,7 +15,7 @@ use crate::alarms::Alarms;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::Connections;
-use crate::control::{Desk, Listener, Request};
+use crate::control::{self as control_socket, Desk, Request};
 use crate::doors::DoorRequest;
 use crate::failure::Failure;
 use crate::hub::Hub;
@@ -36,7 +37,7 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
     let mut stage = Stage::set()?;
     // Whatever the hub makes is for itself; the control socket is opened to its group by name.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let _state = StateFolder::take(&config.state)?;
+    let _state = StateFolder::take(&config.state, crate::PROGRAM)?;
     let collector = Arc::new(Collector::install()?);
     let pki = Pki::open(&config.state)?;
     let store = Store::open(&config.state)?;
@@ -45,7 +46,7 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
         receive::bind(config.quic.listen, &pki)?
     };
     let (http_listener, http) = bind_http(config.http.listen)?;
-    let control = Listener::bind(&config.control.socket)?;
+    let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
     let (writer, works, stored) = Writer::new(store.newest()?);
     let (stop, stopping) = watch::channel(false);
     let alarms = Alarms::of(&store)?;
@@ -61,7 +62,7 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
         tokio::select! {
             _ = &mut writer => Err(Failure::Defect("the writer has ended by itself; see the lines above, and report them".into())),
             _ = &mut receive => Err(Failure::Defect("the receiver has ended by itself; see the lines above, and report them".into())),
-            Err(error) = control.serve(desk) => Err(cannot_serve(error)),
+            Err(error) = control.serve(|stream| control_socket::attend(Arc::clone(&desk), stream)) => Err(cannot_serve(error)),
             Err(error) = feed::serve(http_listener, Arc::clone(&hub)) => Err(cannot_serve(error)),
         }
     });

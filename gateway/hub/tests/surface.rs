@@ -6,6 +6,7 @@ mod support;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use kalitka_protocol::upstream::{Head, close, kind};
 use rustix::process::Signal;
@@ -85,13 +86,15 @@ async fn live_events_are_shown_once_and_never_kept() {
     let mut first = 1;
     let connection = gateway.connection.clone();
     let sent = history.clone();
-    let listens = tokio::task::spawn_blocking(move || (tail.number(), tail));
-    while !listens.is_finished() && first < 9 {
+    let mut listens = tokio::task::spawn_blocking(move || (tail.number(), tail));
+    let (seen, mut tail) = loop {
+        assert!(first < 9, "nobody listens");
         connection.send_datagram(live(&sent, (first, first)).into()).unwrap();
         first += 1;
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    }
-    let (seen, mut tail) = listens.await.unwrap();
+        if let Ok(listening) = tokio::time::timeout(Duration::from_secs(2), &mut listens).await {
+            break listening.unwrap();
+        }
+    };
     assert!(seen < 9);
     for _ in 0..3 {
         connection.send_datagram(live(&history, (9, 9)).into()).unwrap();

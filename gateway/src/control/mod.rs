@@ -4,5 +4,5 @@ pub(crate) mod client;
 mod server;
 mod wire;
 
-pub(crate) use server::{Desk, Listener};
+pub(crate) use server::Desk;
 pub(crate) use wire::{Reply, Request, Status, UplinkStatus};

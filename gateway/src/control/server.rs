@@ -1,17 +1,14 @@
 //! The gateway's end of the control socket.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream as BlockingStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use kalitka_uplink::State;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::net::UnixStream;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -21,97 +18,8 @@ use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::journal::JournalStatus;
 use crate::keys::KeyBook;
-use crate::limits::{
-    CONTROL_ACCEPT_AGAIN, CONTROL_CONNECTIONS_MAX, CONTROL_IDLE_MAX, CONTROL_LINE_MAX, CONTROL_PATIENCE,
-};
+use crate::limits::{CONTROL_IDLE_MAX, CONTROL_LINE_MAX, CONTROL_PATIENCE};
 use crate::metrics::names;
-use crate::state;
-
-const REMEDY: &str = "let its folder belong to the gateway's user, or configure another path";
-
-/// The bound socket; its file goes when this is dropped.
-pub(crate) struct Listener {
-    path: PathBuf,
-    socket: std::os::unix::net::UnixListener,
-}
-
-impl Listener {
-    /// Binds `path`, mode 0660, in a folder that is made (0750) if it is missing. The file of a process that is gone is replaced.
-    ///
-    /// # Errors
-    /// [`Failure::Environment`] when a living process answers there, something else than a socket is there, or the folder
-    /// does not allow it.
-    pub(crate) fn bind(path: &Path) -> Result<Self, Failure> {
-        path.parent().map_or(Ok(()), state::make_for_group)?;
-        remove_stale(path)?;
-        let failed = |error: io::Error| Failure::at(path, "listen for control (control.socket)", &error, REMEDY);
-        let socket = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
-        let listener = Self { path: path.into(), socket };
-        // The process's umask keeps everybody else out until here.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
-        listener.socket.set_nonblocking(true).map_err(failed)?;
-        Ok(listener)
-    }
-
-    /// Serves until it is dropped.
-    ///
-    /// # Errors
-    /// What the system says when the socket cannot be served at all.
-    pub(crate) async fn serve(&self, desk: Arc<Desk>) -> io::Result<()> {
-        let listener = UnixListener::from_std(self.socket.try_clone()?)?;
-        let places = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                // The process or the machine has too many files open, for example: no reason to leave the readers.
-                Err(error) => {
-                    tracing::error!(%error, "cannot accept on the control socket; trying again");
-                    tokio::time::sleep(CONTROL_ACCEPT_AGAIN).await;
-                    continue;
-                }
-            };
-            let desk = Arc::clone(&desk);
-            tokio::spawn(async move {
-                let _place = place;
-                // Who does not hear the reply is let go.
-                let _ = timeout(CONTROL_PATIENCE, desk.serve(stream)).await;
-            });
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(socket = %self.path.display(), %error, "cannot remove the control socket");
-        }
-    }
-}
-
-fn remove_stale(path: &Path) -> Result<(), Failure> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::at(path, "look at the control socket", &error, REMEDY)),
-        Ok(metadata) if metadata.file_type().is_socket() => {}
-        Ok(_) => {
-            return Err(Failure::Environment(format!(
-                "{}: control.socket is there and is no socket; move it away or configure another path",
-                path.display()
-            )));
-        }
-    }
-    match BlockingStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|error| Failure::at(path, "remove the stale control socket", &error, REMEDY))
-        }
-        Ok(_) => Err(Failure::Environment(format!(
-            "{}: another gateway answers on this control socket; stop it, or configure another path",
-            path.display()
-        ))),
-        Err(error) => Err(Failure::at(path, "tell whether a gateway answers on the control socket", &error, REMEDY)),
-    }
-}
 
 /// Where requests are dealt with.
 pub(crate) struct Desk {
@@ -126,6 +34,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// Deals with the requests of one connection. Who does not ask or hear in time is let go.
+    pub(crate) async fn attend(self: Arc<Self>, stream: UnixStream) {
+        // There is nobody left to tell.
+        let _ = timeout(CONTROL_PATIENCE, self.serve(stream)).await;
+    }
+
     async fn serve(&self, stream: UnixStream) -> io::Result<()> {
         let peer = stream.peer_cred()?.uid();
         let (receive, mut send) = stream.into_split();

@@ -7,5 +7,5 @@ mod server;
 mod wire;
 
 pub(crate) use desk::Desk;
-pub(crate) use server::Listener;
+pub(crate) use server::attend;
 pub(crate) use wire::Request;

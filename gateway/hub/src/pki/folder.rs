@@ -37,7 +37,7 @@ pub(crate) fn init(state: &Path, now: i64) -> Result<PathBuf, Failure> {
     if folder.symlink_metadata().is_ok() {
         return Err(there_already(&folder));
     }
-    state::make(state)?;
+    state::make(state, crate::PROGRAM)?;
     let (authority, ca) = Authority::generate(now)?;
     let (hub, checkpoint) = (generate_key()?, generate_key()?);
     let issued = authority.issue_hub(&hub, now)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A command's failure. The text says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// What the user gave is wrong: configuration, key file, snapshot, reader number.
     #[error("{0}")]
     Input(String),
@@ -20,7 +20,8 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// The process's exit status. Wrong usage is 2, by `clap`.
-    pub(crate) const fn exit_status(&self) -> u8 {
+    #[must_use]
+    pub const fn exit_status(&self) -> u8 {
         match self {
             Self::Defect(_) => 1,
             Self::Input(_) => 3,
@@ -29,7 +30,8 @@ impl Failure {
     }
 
     /// The machine refused to do `what` with `path`; `remedy` says what to do about it.
-    pub(crate) fn at(path: &Path, what: impl Display, error: &io::Error, remedy: impl Display) -> Self {
+    #[must_use]
+    pub fn at(path: &Path, what: impl Display, error: &io::Error, remedy: impl Display) -> Self {
         Self::Environment(format!("{}: cannot {what}: {error}; {remedy}", path.display()))
     }
 }
