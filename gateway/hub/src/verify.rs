@@ -109,7 +109,7 @@ pub(crate) fn verify(store: &Store, building: u32) -> Result<Verified, LedgerErr
             notes.explain(&mut verified, *epoch, gap);
         }
     }
-    notes.links(store, &mut verified)?;
+    notes.links(store, gaps.keys().copied(), &mut verified)?;
     notes.open_losses(&mut verified);
     // Read behind the walk: whoever has written meanwhile is among them.
     notes.signers(&Ledger::of(store).keys(building)?, &mut verified);

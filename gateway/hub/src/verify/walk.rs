@@ -210,11 +210,17 @@ impl Notes {
         }
     }
 
-    /// Each epoch names the one before, and what stands there is what it names.
-    pub(super) fn links(&self, store: &Store, verified: &mut Verified) -> Result<(), StoreError> {
+    /// Each of the epochs `walked` names the one before, and what stands there is what it names. One that has begun since
+    /// the walk is not among them.
+    pub(super) fn links(
+        &self,
+        store: &Store,
+        walked: impl Iterator<Item = EpochId>,
+        verified: &mut Verified,
+    ) -> Result<(), StoreError> {
         let building = verified.building;
         let begun: BTreeSet<EpochId> = self.begun.iter().map(|(epoch, _)| *epoch).collect();
-        for (epoch, _) in store.epochs(building)? {
+        for epoch in walked {
             if !begun.contains(&epoch) {
                 verified.find(FindingKind::Link, epoch, (1, 1), "it does not say what stands before it".into());
             }
