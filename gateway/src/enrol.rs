@@ -24,7 +24,6 @@ pub(crate) fn enrol(config: &Config, file: &Path, hub: &str, token: &str, again:
     state::make(&config.state, crate::PROGRAM)?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Environment(format!("no event loop for the enrolment: {error}")))?;
-    let now = Clock::wall_seconds();
     let folder = identity_folder(&config.state);
     let enrolling = Enrolling {
         building: config.building,
@@ -32,13 +31,13 @@ pub(crate) fn enrol(config: &Config, file: &Path, hub: &str, token: &str, again:
         token,
         folder: &folder,
         again,
-        now: Duration::from_secs(u64::try_from(now).unwrap_or(0)),
+        now: || Duration::from_secs(u64::try_from(Clock::wall_seconds()).unwrap_or(0)),
     };
     let identity = runtime.block_on(kalitka_uplink::enrol(enrolling)).map_err(|error| match error {
         EnrolError::Input(text) => Failure::Input(text),
         EnrolError::Environment(text) => Failure::Environment(text),
     })?;
-    Ok(report(&identity, file, now))
+    Ok(report(&identity, file, Clock::wall_seconds()))
 }
 
 fn report(identity: &Identity, file: &Path, now: i64) -> String {

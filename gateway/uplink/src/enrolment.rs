@@ -48,8 +48,8 @@ pub struct Enrolling<'a> {
     pub folder: &'a Path,
     /// Whether an identity that is there already is replaced.
     pub again: bool,
-    /// Wall clock, since 1970.
-    pub now: Duration,
+    /// Reads the wall clock, since 1970; asked when the certificate is there, which may be of that very second.
+    pub now: fn() -> Duration,
 }
 
 /// Why there is no identity, by whose fault it is. The text says what is wrong and what to do.
@@ -239,7 +239,7 @@ impl Waiting {
         }
         let certificate = CertificateDer::from(enrolled.certificate);
         certificate::examine(&certificate, &self.key, told.building)?;
-        certificate::verify(&certificate, &CertificateDer::from(enrolled.ca), told.now)
+        certificate::verify(&certificate, &CertificateDer::from(enrolled.ca), (told.now)())
     }
 
     fn keep(&self, told: &Enrolling<'_>, enrolled: &Enrolled<'_>) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,8 +60,8 @@ impl Bench {
     /// Enrols against the hub, which answers so; gives the request that it got too.
     async fn enrol(&self, answer: Answer<'_>, again: bool) -> (Result<Identity, EnrolError>, Option<Vec<u8>>) {
         let (token, hub, folder) = (self.token(), self.hub.address().to_string(), self.folder());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let told = Enrolling { building: 7, hub: &hub, token: &token, folder: &folder, again, now };
+        LOOKS.set(0);
+        let told = Enrolling { building: 7, hub: &hub, token: &token, folder: &folder, again, now: wall };
         let mut enrolling = std::pin::pin!(enrol(told));
         tokio::select! {
             done = &mut enrolling => (done, None),
@@ -107,12 +108,24 @@ impl Bench {
             publishers: &[[1; 32], [2; 32]],
             operators: &[[3; 32]],
         };
+        // A certificate may be of the very second in which it comes, and so be younger than an earlier look.
+        assert_eq!(LOOKS.get(), 0, "the clock is read before the certificate is there");
         send(stream, kind::ENROLLED, |out| enrolled.emit(out)).await;
     }
 
     fn certify(&self) -> Answer<'_> {
         Answer::Certify { names: &NAMES, by: &self.pki, is_expired: false }
     }
+}
+
+thread_local! {
+    /// How often the box has looked at the clock. It and the hub take turns on one thread.
+    static LOOKS: Cell<u32> = const { Cell::new(0) };
+}
+
+fn wall() -> Duration {
+    LOOKS.set(LOOKS.get() + 1);
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -137,6 +150,15 @@ fn box_is_enrolled_with_a_key_of_its_own_and_pins_whom_to_trust() {
         // Whoever reads the request learns no key.
         let kept = std::fs::read_to_string(folder.join("gateway.key")).unwrap();
         assert!(kept.contains("PRIVATE KEY") && csr.is_some());
+    });
+}
+
+#[test]
+fn clock_is_read_when_the_certificate_is_there() {
+    within_a_minute(async {
+        let bench = Bench::new();
+        bench.enrol(bench.certify(), false).await.0.unwrap();
+        assert_eq!(LOOKS.get(), 1);
     });
 }
 
@@ -228,7 +250,7 @@ fn hub_without_the_tokens_ca_hears_no_secret() {
             let token = String::from_utf8(Token::new(SECRET, &named).to_text().to_vec()).unwrap();
             let address = hub.address().to_string();
             let folder = bench.folder();
-            let now = Duration::from_secs(1_800_000_000);
+            let now = || Duration::from_secs(1_800_000_000);
             let told = Enrolling { building: 7, hub: &address, token: &token, folder: &folder, again: false, now };
             let listening = async {
                 let incoming = hub.endpoint.accept().await.unwrap();
@@ -255,7 +277,7 @@ fn token_and_hub_that_are_none_are_said_to_be() {
             (good.as_str(), "hub.invalid:4710", "HOST:PORT"),
         ];
         for (token, hub, text) in cases {
-            let now = Duration::from_secs(1_800_000_000);
+            let now = || Duration::from_secs(1_800_000_000);
             let told = Enrolling { building: 7, hub, token, folder: &folder, again: false, now };
             let error = enrol(told).await.unwrap_err();
             assert!(matches!(&error, EnrolError::Input(said) if said.contains(text)), "{error}");
