@@ -41,7 +41,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.
-const CONFINED: [(&str, &[&str]); 24] = [
+const CONFINED: [(&str, &[&str]); 26] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
     ("axum", &["kalitka-gateway", "kalitka-hub"]),
@@ -53,12 +53,14 @@ const CONFINED: [(&str, &[&str]); 24] = [
     ("jiff", &["kalitka-snapshot", "kalitka-hub", "kalitka-tools", "kalitka-loadgen", "kalitka-tests"]),
     ("metrics", &["kalitka-gateway", "kalitka-hub"]),
     ("metrics-exporter-prometheus", &["kalitka-gateway", "kalitka-hub"]),
+    ("nix", &["kalitka-gateway", "kalitka-loadgen"]),
     ("quinn", &["kalitka-uplink", "kalitka-hub"]),
     ("quinn-proto", &["kalitka-uplink", "kalitka-hub"]),
     ("rcgen", &["kalitka-uplink", "kalitka-hub"]),
     ("redb", &["kalitka-hub"]),
     ("ring", &["kalitka-core", "kalitka-gateway", "kalitka-uplink", "kalitka-hub"]),
     ("rkyv", &["kalitka-snapshot"]),
+    ("rtrb", &["kalitka-gateway"]),
     ("rustls", &["kalitka-uplink", "kalitka-hub"]),
     ("sled", &["kalitka-outbox"]),
     ("snow", &["kalitka-core"]),
