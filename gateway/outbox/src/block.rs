@@ -48,9 +48,17 @@ pub(crate) struct Block<'a> {
 
 /// The block's bytes. The caller keeps `events` within [`BLOCK_EVENTS_MAX`].
 pub(crate) fn emit(header: &BlockHeader, events: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    emit_into(&mut out, header, events);
+    out
+}
+
+/// The same in the place of what `out` holds.
+pub(crate) fn emit_into(out: &mut Vec<u8>, header: &BlockHeader, events: &[u8]) {
     let (origin_epoch, origin_first) = header.origin.map_or((0, 0), |(epoch, first)| (epoch.0, first));
     let len = u32::try_from(events.len()).unwrap_or(u32::MAX);
-    let mut out = Vec::with_capacity(BLOCK_HEADER_LEN + events.len());
+    out.clear();
+    out.reserve(BLOCK_HEADER_LEN + events.len());
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, 0, 0, 0]);
     for field in [header.ordinal, header.epoch.0, header.first, header.sequence, origin_epoch, origin_first] {
@@ -60,10 +68,9 @@ pub(crate) fn emit(header: &BlockHeader, events: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&header.hash_before);
     out.extend_from_slice(&[0; 4]);
-    let crc = crc32c(&[&out, events]);
+    let crc = crc32c(&[out, events]);
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(events);
-    out
 }
 
 /// The block at the beginning of `bytes`, behind which others may follow; `None` when no whole one stands there.

@@ -167,6 +167,22 @@ fn reissued_events_have_new_identities_and_their_old_bytes() {
     assert_eq!((begun, held(&mut outbox)), (Begun::AsLeft, events));
 }
 
+/// What was known of it before is not what leaves.
+#[test]
+fn block_that_was_shortened_leaves_with_what_it_still_holds() {
+    let site = Site { limits: Bounds { keep_acknowledged: 0, ..ROOMY }, ..Site::new() };
+    let mut outbox = site.filled(20, 10);
+    outbox.set_floor(outbox.head());
+    outbox.acknowledge(E1, 12).unwrap();
+    assert_eq!(numbers(&mut outbox, 1), (11..=20).collect::<Vec<_>>());
+    begin(&mut outbox, 2, NewEpochWhy::HubOther);
+    outbox.reissue(E1, 15).unwrap();
+    outbox.set_floor(outbox.head());
+    outbox.acknowledge(E1, 14).unwrap();
+    assert_eq!(numbers(&mut outbox, 1), [] as [u64; 0]);
+    assert_eq!(outbox.usage().events, numbers(&mut outbox, 2).len() as u64);
+}
+
 #[test]
 fn epochs_beginning_keeps_its_identity_or_goes() {
     let site = Site::new();

@@ -130,7 +130,11 @@ impl Outbox {
         let Some(held) = held else { return Ok(None) };
         let (ordinal, number) = from.unwrap_or((held.record.ordinal, held.oldest));
         let present_last = (held.id() == self.ledger.present.id()).then_some(held.last);
-        let block = self.on_store(|store, _| reading::first_block(store, ordinal, number))?;
+        let known = self.oldest_known.filter(|(header, _)| (header.ordinal, header.first) == (ordinal, number));
+        let block = match known {
+            Some(known) => Some(known),
+            None => self.on_store(|store, _| reading::first_block(store, ordinal, number))?,
+        };
         Ok(block.filter(|(header, _)| {
             let behind = ordinal > floor_ordinal || (ordinal == floor_ordinal && header.last() > floor_number);
             !behind && present_last != Some(header.last())
@@ -144,6 +148,7 @@ impl Outbox {
         if let Some(epoch) = self.ledger.get_mut(header.epoch) {
             epoch.oldest = next.map_or(epoch.last + 1, |(next, _)| next.first);
         }
+        self.oldest_known = next;
         Ok(())
     }
 

@@ -56,6 +56,8 @@ impl Outbox {
             floor: None,
             giving_way: None,
             reopens: 0,
+            oldest_known: None,
+            value: Vec::new(),
         };
         let begun = outbox.begin()?;
         Ok((outbox, begun))
@@ -80,7 +82,7 @@ impl Outbox {
             same.then_some((ordinal, number))
         });
         (self.store, self.ledger, self.floor) = (Some(store), ledger, floor);
-        (self.poison, self.giving_way) = (None, None);
+        (self.poison, self.giving_way, self.oldest_known) = (None, None, None);
         self.begin()
     }
 

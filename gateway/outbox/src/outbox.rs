@@ -10,7 +10,7 @@ use crate::block::{self, BlockHeader};
 use crate::error::{AppendError, StoreError};
 use crate::ground::Kind;
 use crate::ledger::Ledger;
-use crate::limits::{BLOCK_EVENTS_MAX, DISK_RESERVE, FILES_FACTOR, SLED_SEGMENT_BYTES};
+use crate::limits::{BLOCK_EVENTS_MAX, BLOCK_HEADER_LEN, DISK_RESERVE, FILES_FACTOR, SLED_SEGMENT_BYTES};
 use crate::reading::{self, Limit};
 use crate::store::{Key, Store};
 use crate::types::{Bounds, EpochSummary, Head, Run, Usage};
@@ -31,6 +31,10 @@ pub struct Outbox {
     /// Blocks that leave with the next append: ordinal, numbers up to and with.
     pub(crate) giving_way: Option<(u64, u64)>,
     pub(crate) reopens: u32,
+    /// The block behind the last one that was removed, which is likely to be the next, so that it is not read twice.
+    pub(crate) oldest_known: Option<(BlockHeader, usize)>,
+    /// Room for the block that is being put.
+    pub(crate) value: Vec<u8>,
 }
 
 /// How a store has failed.
@@ -43,17 +47,17 @@ pub(crate) enum Poison {
 }
 
 /// One block that is to be put.
-pub(crate) struct Packed {
-    pub(crate) header: BlockHeader,
-    pub(crate) value: Vec<u8>,
+struct Packed<'a> {
+    header: BlockHeader,
+    events: &'a [u8],
     /// h of its last event.
-    pub(crate) hash: [u8; 32],
+    hash: [u8; 32],
 }
 
 /// Events that have been looked at and cut into blocks.
 #[derive(Default)]
-pub(crate) struct Cut {
-    pub(crate) blocks: Vec<Packed>,
+pub(crate) struct Cut<'a> {
+    blocks: Vec<Packed<'a>>,
     /// Epochs of which a loss is closed by them.
     closed: Vec<EpochId>,
 }
@@ -180,18 +184,18 @@ impl Outbox {
     }
 
     /// Looks at `events` and cuts them into blocks. `origin` is the old identity of the first one, when they have had one.
-    pub(crate) fn cut(&mut self, events: &[u8], origin: Option<(EpochId, u64)>) -> Result<Cut, AppendError> {
+    pub(crate) fn cut<'a>(&mut self, events: &'a [u8], origin: Option<(EpochId, u64)>) -> Result<Cut<'a>, AppendError> {
         let Head { epoch, number: before, hash: mut hash_before } = self.head();
         let building = self.yard.building();
         let ordinal = self.ledger.present.record.ordinal;
         let (mut cut, mut hash, mut number) = (Cut::default(), hash_before, before);
         let (mut first, mut start, mut at) = (number + 1, 0, 0);
-        let mut seal = |first: u64, next: u64, hash_before: [u8; 32], hash: [u8; 32], events: &[u8]| {
+        let mut seal = |first: u64, next: u64, hash_before: [u8; 32], hash: [u8; 32], events: &'a [u8]| {
             let count = u32::try_from(next - first).unwrap_or(u32::MAX);
             let origin = origin.map(|(epoch, old)| (epoch, old + (first - before - 1)));
             let sequence = self.ledger.next_sequence();
             let header = BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before };
-            Packed { header, value: block::emit(&header, events), hash }
+            Packed { header, events, hash }
         };
         for event in Events::new(events) {
             let event = event?;
@@ -225,16 +229,21 @@ impl Outbox {
     }
 
     /// Puts the blocks, makes them durable and only then takes them into the books.
-    pub(crate) fn commit(&mut self, cut: &Cut) -> Result<(), StoreError> {
-        self.on_store(|store, _| {
+    pub(crate) fn commit(&mut self, cut: &Cut<'_>) -> Result<(), StoreError> {
+        let mut value = std::mem::take(&mut self.value);
+        let put = self.on_store(|store, _| {
             for block in &cut.blocks {
-                store.put(block.header.key(), &block.value)?;
+                block::emit_into(&mut value, &block.header, block.events);
+                store.put(block.header.key(), &value)?;
             }
             store.sync()
-        })?;
+        });
+        self.value = value;
+        put?;
         let opens = self.ledger.present.blocks == 0 && !self.ledger.present.record.losses.is_empty();
         for block in &cut.blocks {
-            self.ledger.present.add(&block.header, block.value.len(), block.hash);
+            let value_len = BLOCK_HEADER_LEN + block.events.len();
+            self.ledger.present.add(&block.header, value_len, block.hash);
         }
         // The events are durable whatever becomes of this; a failure poisons the store.
         let _ = self.note_down(opens, &cut.closed);
@@ -269,6 +278,7 @@ impl Outbox {
     /// Takes the block under `key` out of the store and the books.
     pub(crate) fn remove_block(&mut self, header: &BlockHeader, len: usize) -> Result<(), StoreError> {
         let key: Key = header.key();
+        self.oldest_known = None;
         self.on_store(|store, _| store.remove(key))?;
         if let Some(epoch) = self.ledger.get_mut(header.epoch) {
             epoch.subtract(header, len);

@@ -178,6 +178,7 @@ impl Outbox {
         let count = u32::try_from(first - old.first).unwrap_or(u32::MAX);
         let header = BlockHeader { count, sequence: self.ledger.next_sequence(), ..old };
         let short = block::emit(&header, kept);
+        self.oldest_known = None;
         self.on_store(|store, _| store.put(header.key(), &short))?;
         if let Some(held) = self.ledger.get_mut(old.epoch) {
             held.subtract(&old, value.len());
