@@ -7,7 +7,7 @@ pub use commands::{Command, CommandResult, Done, Order};
 pub use lists::{ListAsk, ListEntries, ListEntry, ListKind, ListPage, ListStatus};
 
 use crate::credential::{CREDENTIAL_LEN, CardRead};
-use crate::limits::{MESSAGE_HEADER_LEN, MESSAGES_MAX, TEXT_MAX};
+use crate::limits::{ANSWER_LEN, MESSAGE_HEADER_LEN, MESSAGES_MAX, TEXT_MAX};
 use crate::reason::{Direction, Tone, Verdict, codes};
 use crate::wire::{Cursor, Malformed, NoRoom, Writer};
 use crate::{BootId, LogId};
@@ -178,6 +178,7 @@ impl<'a> Messages<'a> {
         Self { cursor: Cursor::new(plaintext), left: MESSAGES_MAX, skipped: 0 }
     }
 
+    #[inline]
     fn step(&mut self) -> Result<Option<Message<'a>>, Malformed> {
         while !self.cursor.is_empty() {
             self.left = self.left.checked_sub(1).ok_or(Malformed::Trailing("messages"))?;
@@ -197,6 +198,7 @@ impl<'a> Messages<'a> {
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<Message<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let step = self.step();
         if step.is_err() {
@@ -214,6 +216,7 @@ impl<'a> Message<'a> {
     }
 
     /// The message of `kind` in `body`, or `None` for an unknown kind.
+    #[inline]
     fn parse(kind: u8, body: &'a [u8]) -> Result<Option<Self>, Malformed> {
         let mut cursor = Cursor::new(body);
         let at = &mut cursor;
@@ -282,6 +285,7 @@ impl<'a> Message<'a> {
 }
 
 impl Ask {
+    #[inline]
     fn parse(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let request = cursor.u32_from_1("request")?;
         let age_ms = cursor.u16("ask age")?;
@@ -314,11 +318,13 @@ impl<'a> Answer<'a> {
     }
 
     fn emit(&self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
-        writer.put(&self.request.to_le_bytes())?;
-        writer.put(&self.generation.to_le_bytes())?;
-        writer.put(&self.hold_open_ms.to_le_bytes())?;
-        writer.put(&self.verdict.to_bytes())?;
-        writer.put(&[self.tone.code(), text_len(self.text, TEXT_MAX)?, 0, 0])?;
+        let mut head = [0; ANSWER_LEN];
+        head[..4].copy_from_slice(&self.request.to_le_bytes());
+        head[4..8].copy_from_slice(&self.generation.to_le_bytes());
+        head[8..10].copy_from_slice(&self.hold_open_ms.to_le_bytes());
+        head[10..12].copy_from_slice(&self.verdict.to_bytes());
+        head[12..14].copy_from_slice(&[self.tone.code(), text_len(self.text, TEXT_MAX)?]);
+        writer.put(&head)?;
         writer.put(self.text.as_bytes())
     }
 }

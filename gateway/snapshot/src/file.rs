@@ -8,6 +8,7 @@ use std::path::Path;
 use rkyv::util::AlignedVec;
 
 use crate::limits::SNAPSHOT_BYTES_MAX;
+use crate::view::use_large_pages;
 
 /// Bytes in a private buffer that begins at a multiple of 64. Nothing outside this process can change them.
 pub struct AlignedBytes(AlignedVec<64>);
@@ -24,7 +25,7 @@ impl AlignedBytes {
         if len > SNAPSHOT_BYTES_MAX {
             return Err(too_large(len));
         }
-        let mut bytes = AlignedVec::with_capacity(usize::try_from(len).map_err(|_| too_large(len))?);
+        let mut bytes = room(usize::try_from(len).map_err(|_| too_large(len))?);
         bytes.extend_from_reader(&mut file.take(SNAPSHOT_BYTES_MAX + 1))?;
         if bytes.len() as u64 > SNAPSHOT_BYTES_MAX {
             return Err(too_large(bytes.len() as u64));
@@ -50,9 +51,16 @@ fn too_large(len: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
 
+/// An empty buffer for `len` bytes.
+fn room(len: usize) -> AlignedVec<64> {
+    let mut bytes = AlignedVec::with_capacity(len);
+    use_large_pages(&mut bytes);
+    bytes
+}
+
 impl From<&[u8]> for AlignedBytes {
     fn from(bytes: &[u8]) -> Self {
-        let mut aligned = AlignedVec::with_capacity(bytes.len());
+        let mut aligned = room(bytes.len());
         aligned.extend_from_slice(bytes);
         Self(aligned)
     }
@@ -92,4 +100,22 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_in_large_pages_is_what_was_read() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for len in [0, 1, 4096, (2 << 20) - 1, 5 << 20] {
+            let bytes: Vec<u8> = core::iter::repeat_with(|| rng.u8(..)).take(len).collect();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(&file, &bytes).unwrap();
+            let read = AlignedBytes::read(file.path()).unwrap();
+            assert!(*read == bytes[..] && *AlignedBytes::from(&bytes[..]) == bytes[..], "{len}");
+            assert_eq!(read.as_ptr().align_offset(64), 0);
+        }
+    }
 }

@@ -123,6 +123,13 @@ pub(crate) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
+    /// The slots from the home of `credential` on; it stands in the first `longest_run` of them or nowhere.
+    #[inline]
+    pub(crate) fn run(&self, credential: &Credential) -> &'a [ArchivedSlot] {
+        let home = home_of(key_hash(self.seeds, credential.as_bytes()), self.homes);
+        usize::try_from(home).ok().and_then(|home| self.slots.get(home..)).unwrap_or_default()
+    }
+
     /// The slot of `credential`. Reads at most `longest_run` slots.
     pub(crate) fn probe(&self, credential: &Credential) -> Option<&'a ArchivedSlot> {
         let key = credential.as_bytes();
