@@ -35,7 +35,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
     (
         "kalitka-benches",
         &["kalitka-core", "kalitka-protocol", "kalitka-snapshot", "kalitka-tests"],
-        &["kalitka-loadgen"],
+        &["kalitka-loadgen", "kalitka-outbox"],
     ),
     ("kalitka-tests", &["kalitka-loadgen", "kalitka-protocol"], &["kalitka-core", "kalitka-snapshot"]),
 ];

@@ -7,8 +7,9 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use kalitka_benches::pair::forged_initiation;
 use kalitka_benches::table::{Bound, Table};
-use kalitka_benches::{NOW, Pair, READER, forged_initiation, verified};
+use kalitka_benches::{NOW, Pair, READER, verified};
 use kalitka_core::View;
 use kalitka_loadgen::oracle::{Identity, Oracle};
 use kalitka_protocol::credential::CardRead;
@@ -204,7 +205,8 @@ fn cold_start(site: &mut Site, table: &mut Table, psk: &Psk, card: CardRead, ora
 }
 
 fn forged(site: &Site, table: &mut Table) {
-    let mut pair = Pair::new(Arc::new(verified(site, &site.path("1.snapshot"))));
+    let snapshot = Arc::new(verified(site, &site.path("1.snapshot")));
+    let mut pair = Pair::new(Arc::new(View::build(snapshot, NOW)));
     let original = forged_initiation();
     let values = (0..RUNS).map(|_| {
         let since = Instant::now();

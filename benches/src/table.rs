@@ -1,4 +1,4 @@
-//! The table of measured figures, in Markdown, as docs/performance.md holds it.
+//! Tables of measured figures, in Markdown, as docs/performance.md holds them.
 
 use std::process::Command;
 
@@ -75,5 +75,47 @@ impl Table {
             eprintln!("figures: a median is not within its bound");
             std::process::exit(1);
         }
+    }
+}
+
+/// A share as `+12.3 %`.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{:+.1} %", share * 100.0)
+}
+
+/// A figure as `12.3` below a hundred, and as `1,234,568` from there on.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if value < 100.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_written_as_people_read_them() {
+        let written = [0.04, 9.96, 99.9, 100.4, 999.6, 12_345.0, 1_234_567.8].map(number);
+        assert_eq!(written, ["0.0", "10.0", "99.9", "100", "1,000", "12,345", "1,234,568"]);
+        assert_eq!([0.0, -0.0512, 1.5].map(percent), ["+0.0 %", "-5.1 %", "+150.0 %"]);
+    }
+
+    #[test]
+    fn a_bound_holds_what_is_below_or_from_it_on() {
+        assert!(Bound::Below(2.0).holds(1.9) && !Bound::Below(2.0).holds(2.0));
+        assert!(Bound::AtLeast(2.0).holds(2.0) && !Bound::AtLeast(2.0).holds(1.9));
+        assert!(Bound::None.holds(f64::MAX));
     }
 }

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::keys::{self, KeyBook};
 use crate::stamps::{self, Keeper};
 use crate::state;
+use crate::thread;
 use crate::trust::Trust;
 
 /// Checks configuration, folders, key file, stamp file and kept snapshot; gives what was found, a line each.
@@ -33,5 +34,9 @@ pub(crate) fn check(config: &Config) -> Result<String, Failure> {
             return Err(Failure::Input(format!("{}: the kept snapshot: {error}", config.state.display())));
         }
     };
-    Ok(format!("configuration: good\nreaders with keys: {}\nsnapshot: {snapshot}\n", keys.readers().len()))
+    let mut found = format!("configuration: good\nreaders with keys: {}\nsnapshot: {snapshot}\n", keys.readers().len());
+    for (key, core) in config.cores().filter(|&(_, core)| !thread::is_usable(core)) {
+        found += &format!("{key}: core {core} cannot be used on this machine; its thread would run on any\n");
+    }
+    Ok(found)
 }

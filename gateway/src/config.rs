@@ -14,7 +14,10 @@ use serde::Deserialize;
 
 use crate::durable;
 use crate::failure::Failure;
-use crate::limits::{CONFIG_BYTES_MAX, OPERATORS_MAX, PUBLISHERS_MAX};
+use crate::limits::{
+    CONFIG_BYTES_MAX, CORE_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX, PUBLISHERS_MAX,
+    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX,
+};
 
 /// What a gateway is told once, at its start.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) readers: Readers,
     #[serde(default)]
     pub(crate) uplink: Uplink,
+    #[serde(default)]
+    pub(crate) journal: Journal,
     #[serde(default)]
     pub(crate) outbox: Outbox,
     #[serde(default)]
@@ -54,6 +59,22 @@ pub(crate) struct Config {
 pub(crate) struct Udp {
     pub(crate) listen: SocketAddr,
     pub(crate) workers: u8,
+    /// The core of each worker; none when they run where the system puts them.
+    pub(crate) cores: Vec<u16>,
+    /// How long a worker looks for the next datagram before it sleeps.
+    pub(crate) spin_us: u32,
+    /// Of each worker's socket.
+    pub(crate) receive_buffer_bytes: usize,
+}
+
+/// How events are taken from the workers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Journal {
+    /// The core of the journal's thread.
+    pub(crate) core: Option<u16>,
+    /// Records of each worker that may wait.
+    pub(crate) ring: usize,
 }
 
 /// Where snapshots come from and who may have signed them.
@@ -134,7 +155,19 @@ pub(crate) struct Control {
 
 impl Default for Udp {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4700), workers: 1 }
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4700),
+            workers: 1,
+            cores: Vec::new(),
+            spin_us: 0,
+            receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { core: None, ring: JOURNAL_RING }
     }
 }
 
@@ -198,7 +231,7 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         in_range("building", self.building, 1, u32::MAX)?;
-        in_range("udp.workers", self.udp.workers, 1, WORKERS_MAX)?;
+        self.check_threads()?;
         in_range("snapshots.poll_ms", self.snapshots.poll_ms, 10, 60_000)?;
         in_range("readers.fall_back_after_ms", self.readers.fall_back_after_ms, 200, 60_000)?;
         for (key, path) in [
@@ -220,6 +253,32 @@ impl Config {
         self.publishers()?;
         self.operators()?;
         self.texts().map(|_| ())
+    }
+
+    fn check_threads(&self) -> Result<(), String> {
+        let Udp { workers, cores, spin_us, receive_buffer_bytes, .. } = &self.udp;
+        in_range("udp.workers", *workers, 1, WORKERS_MAX)?;
+        in_range("udp.spin_us", *spin_us, 0, SPIN_US_MAX)?;
+        let (min, max) = (RECEIVE_BUFFER_BYTES_MIN, RECEIVE_BUFFER_BYTES_MAX);
+        in_range("udp.receive_buffer_bytes", *receive_buffer_bytes, min, max)?;
+        in_range("journal.ring", self.journal.ring, JOURNAL_RING_MIN, JOURNAL_RING_MAX)?;
+        for (place, core) in cores.iter().enumerate() {
+            in_range("udp.cores", *core, 0, CORE_MAX)?;
+            if cores[..place].contains(core) {
+                return Err(format!("udp.cores: core {core} is listed twice; give each worker a core of its own"));
+            }
+        }
+        if !cores.is_empty() && cores.len() != usize::from(*workers) {
+            let listed = cores.len();
+            return Err(format!("udp.cores: {listed} cores for {workers} workers; list one for each, or none"));
+        }
+        self.journal.core.map_or(Ok(()), |core| in_range("journal.core", core, 0, CORE_MAX))
+    }
+
+    /// The cores that threads are to run on, by the keys that say so.
+    pub(crate) fn cores(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        let workers = self.udp.cores.iter().map(|&core| ("udp.cores", core));
+        workers.chain(self.journal.core.map(|core| ("journal.core", core)))
     }
 
     fn check_amounts(&self) -> Result<(), String> {
@@ -280,6 +339,11 @@ impl Config {
             })
         })
         .collect()
+    }
+
+    /// How long a worker looks for the next datagram before it sleeps.
+    pub(crate) const fn spin(&self) -> Duration {
+        Duration::from_micros(self.udp.spin_us as u64)
     }
 
     /// Every [`Snapshots::poll_ms`] the inbox is looked at.

@@ -37,6 +37,19 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
         ("workers = 1", "workers = 0", "udp.workers", "from 1 to 64"),
         ("workers = 1", "workers = 65", "udp.workers", "from 1 to 64"),
         ("workers = 1", "threads = 1", "threads", "expected"),
+        ("cores = []", "cores = [0, 1]", "udp.cores", "one for each, or none"),
+        ("cores = []", "cores = [1024]", "udp.cores", "from 0 to 1023"),
+        ("spin_us = 0", "spin_us = 10001", "udp.spin_us", "from 0 to 10000"),
+        ("receive_buffer_bytes = 4194304", "receive_buffer_bytes = 65535", "udp.receive_buffer_bytes", "from 65536 to"),
+        (
+            "receive_buffer_bytes = 4194304",
+            "receive_buffer_bytes = 1073741825",
+            "udp.receive_buffer_bytes",
+            "to 1073741824",
+        ),
+        ("# core = 1 ", "core = 1024 ", "journal.core", "from 0 to 1023"),
+        ("ring = 65536", "ring = 4095", "journal.ring", "from 4096 to 4194304"),
+        ("ring = 65536", "ring = 4194305", "journal.ring", "from 4096 to 4194304"),
         ("poll_ms = 250", "poll_ms = 9", "snapshots.poll_ms", "from 10 to 60000"),
         ("fall_back_after_ms = 1000", "fall_back_after_ms = 199", "readers.fall_back_after_ms", "from 200 to 60000"),
         ("state = \"/", "state = \"", "state", "from `/` on"),
@@ -63,6 +76,23 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
         assert!(EXAMPLE.contains(right), "the example lacks `{right}`");
         let error = Config::parse(example().replacen(right, wrong, 1).as_bytes()).unwrap_err();
         assert!(error.contains(named) && error.contains(remedy), "`{wrong}` gave: {error}");
+    }
+}
+
+#[test]
+fn each_worker_has_a_core_of_its_own_or_none_has() {
+    let with = |workers: u8, cores: &str| {
+        let text = example().replacen("workers = 1", &format!("workers = {workers}"), 1);
+        Config::parse(text.replacen("cores = []", &format!("cores = {cores}"), 1).as_bytes())
+    };
+    for (workers, cores) in [(1, "[1023]"), (2, "[]"), (2, "[1, 0]"), (3, "[7, 8, 9]")] {
+        assert!(with(workers, cores).is_ok(), "{workers} {cores}");
+    }
+    for (workers, cores, remedy) in
+        [(2, "[1]", "one for each"), (1, "[1, 2]", "one for each"), (2, "[1, 1]", "of its own")]
+    {
+        let error = with(workers, cores).unwrap_err();
+        assert!(error.contains("udp.cores") && error.contains(remedy), "{workers} {cores}: {error}");
     }
 }
 
@@ -94,6 +124,11 @@ fn configuration_that_is_not_utf8_is_refused_with_the_place() {
 fn assert_within_limits(config: &Config) {
     assert!(config.building >= 1);
     assert!((1..=64).contains(&config.udp.workers));
+    assert!(config.udp.cores.is_empty() || config.udp.cores.len() == usize::from(config.udp.workers));
+    assert!(config.udp.cores.iter().chain(&config.journal.core).all(|core| *core < 1024));
+    assert!(config.udp.spin_us <= 10_000);
+    assert!((1 << 16..=1 << 30).contains(&config.udp.receive_buffer_bytes));
+    assert!((4096..=4_194_304).contains(&config.journal.ring));
     assert!((10..=60_000).contains(&config.snapshots.poll_ms));
     assert!((200..=60_000).contains(&config.readers.fall_back_after_ms));
     assert!([&config.state, &config.snapshots.inbox, &config.control.socket].iter().all(|path| path.is_absolute()));

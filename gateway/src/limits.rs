@@ -17,10 +17,26 @@ pub(crate) const STATE_FILE_BYTES_MAX: u64 = READERS_MAX as u64 * 128 + 4096;
 pub(crate) const BATCH_MAX: usize = 32;
 /// Datagrams that wait for a worker to which others hand them over.
 pub(crate) const HAND_OVER_MAX: usize = 64;
-/// Bytes of the kernel's receive buffer that a worker's socket asks for: some 1,300 datagrams.
-pub(crate) const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+/// Handshakes with authentic readers for which a worker has time before it answers what has come in between: each takes up
+/// to 0.3 ms.
+pub(crate) const HANDSHAKES_A_TURN: usize = 4;
+/// Bytes of the kernel's receive buffer that a worker's socket asks for if nothing else is configured: room for some
+/// 10,000 asks, because the kernel grants twice as much and counts its own overhead.
+pub(crate) const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// Bytes of it that may be asked for.
+pub(crate) const RECEIVE_BUFFER_BYTES_MAX: usize = 1 << 30;
+/// Bytes of it that must be asked for: two batches of the longest datagrams.
+pub(crate) const RECEIVE_BUFFER_BYTES_MIN: usize = 1 << 16;
+/// How long a worker may be told to look for the next datagram before it sleeps.
+pub(crate) const SPIN_US_MAX: u32 = 10_000;
+/// Number of the last core that the kernel's sets have room for.
+pub(crate) const CORE_MAX: u16 = 1023;
 /// How long an idle worker sleeps before it shows that it lives.
 pub(crate) const WORKER_HEARTBEAT: Duration = Duration::from_millis(200);
+/// How long an idle worker sleeps that cannot be called.
+pub(crate) const UNCALLED_PATIENCE: Duration = Duration::from_millis(2);
+/// Bytes of the kernel's list of UDP sockets that are read for our sockets' drops: some 65,000 sockets.
+pub(crate) const PROC_NET_UDP_MAX: u64 = 8 << 20;
 /// Age of a heartbeat at which a worker counts as stuck.
 pub(crate) const WORKER_STUCK_AFTER: Duration = Duration::from_secs(2);
 /// Stamps on their way to the keeper.
@@ -51,8 +67,22 @@ pub(crate) const HTTP_CONNECTION_LIFE: Duration = Duration::from_secs(5);
 pub(crate) const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for connections that are being served.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
-/// What waits for the journal: at 25,000 decisions a second more than half a second of a disk that hangs.
-pub(crate) const JOURNAL_WAITING_MAX: usize = 16_384;
+/// Records of one worker that wait for the journal if nothing else is configured: at 100,000 decisions a second more than half a second of a disk that hangs.
+pub(crate) const JOURNAL_RING: usize = 65_536;
+/// The least that may be configured.
+pub(crate) const JOURNAL_RING_MIN: usize = 4096;
+/// The most that may be configured, some 700 MiB.
+pub(crate) const JOURNAL_RING_MAX: usize = 4 << 20;
+/// What waits for the journal of others than workers.
+pub(crate) const JOURNAL_DOOR_MAX: usize = 1024;
+/// Records that are taken of one worker before it is another's turn.
+pub(crate) const JOURNAL_TURN: usize = 64;
+/// How long the journal lets things come together while they keep coming: a report waits for its commit so long at most.
+pub(crate) const JOURNAL_NAP: Duration = Duration::from_millis(2);
+/// Naps in which nothing comes before the journal sleeps and must be woken.
+pub(crate) const JOURNAL_NAPS: u32 = 10;
+/// How long decisions wait for others to share their commit.
+pub(crate) const COMMIT_DELAY: Duration = Duration::from_millis(10);
 /// Events of one commit.
 pub(crate) const COMMIT_EVENTS_MAX: usize = 1024;
 /// Bytes of one commit at which it is full: with the event that fills it, one block of the outbox.
@@ -65,8 +95,13 @@ pub(crate) const JOURNAL_TICK: Duration = Duration::from_millis(250);
 pub(crate) const STORE_AGAIN_MIN: Duration = Duration::from_millis(500);
 /// Longest such pause.
 pub(crate) const STORE_AGAIN_MAX: Duration = Duration::from_secs(5);
-/// Events after which a checkpoint is written.
+/// Events after which a checkpoint is written, if the newest has some age.
 pub(crate) const CHECKPOINT_EVENTS: u64 = 10_000;
+/// That age.
+pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
+/// Whatever its age, a checkpoint is written after one part in so many of what the outbox may hold: nothing behind the older
+/// one gives way to the bound.
+pub(crate) const CHECKPOINT_PART: u64 = 16;
 /// Age of the newest checkpoint at which another is written, if anything has happened.
 pub(crate) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of events that are read at a time when the fold is made anew.
@@ -89,7 +124,9 @@ pub(crate) const CLOCK_JUMP_US: i64 = 1_000_000;
 const _: () = {
     assert!(COMMIT_BYTES_MAX + EVENT_LEN_MAX <= 128 * 1024);
     assert!(KEPT_BYTES_MAX >= COMMIT_BYTES_MAX * 2);
+    assert!(JOURNAL_NAP.as_millis() * 2 <= COMMIT_DELAY.as_millis());
     assert!(JOURNAL_TICK.as_millis() * 2 <= STORE_AGAIN_MIN.as_millis());
+    assert!(CORE_MAX as usize + 1 == rustix::thread::CpuSet::MAX_CPU);
     assert!(WORKER_HEARTBEAT.as_millis() * 4 < WORKER_STUCK_AFTER.as_millis());
     assert!(CONTROL_IDLE_MAX.as_millis() < CONTROL_PATIENCE.as_millis());
     assert!(CONTROL_REPLY_MAX > READERS_MAX as u64 * 32);

@@ -20,11 +20,11 @@ use crate::config::{self, Config, SafeMode};
 use crate::control::{Desk, Status, UplinkStatus};
 use crate::failure::Failure;
 use crate::http::{self, Surface};
-use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Ring, SafetyFile, Setup, Work};
+use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Recorder, Ring, SafetyFile, Setup, Work};
 use crate::keys::{self, KeyBook};
 use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX};
 use crate::logs;
-use crate::metrics::{Collector, Tally, names};
+use crate::metrics::{Collector, KernelDrops, Tally, names};
 use crate::published::Published;
 use crate::stage::{Services, Stage};
 use crate::stamps::{self, Keeper};
@@ -88,6 +88,7 @@ struct Ground {
     views: Arc<Published<View>>,
     sockets: udp::Sockets,
     texts: Texts,
+    recorders: Vec<Recorder>,
     door: Door,
     ring: Ring,
     adopter: Adopter,
@@ -113,15 +114,16 @@ impl Ground {
         let (safety_file, kept) = SafetyFile::open(&config.state);
         let overlay = Arc::new(ordered(kept.as_ref(), config.safety.mode));
         let views = Arc::new(Published::new(None));
-        let sockets = udp::bind(config.udp.listen, config.udp.workers)?;
+        let sockets = udp::bind(&config.udp)?;
         let (http, http_address) = http::bind(config.http.listen)?;
         let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
-        let (door, ring) = journal::ring();
+        let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
         let publishers = std::mem::take(&mut trust.publishers);
         let in_force = (Arc::clone(&views), Arc::clone(&overlay));
         let adopter = Adopter::start(config, publishers, in_force, door.clone(), clock)?;
-        note_receive_buffer(sockets.receive_buffer);
+        note_receive_buffer(sockets.receive_buffer, config.udp.receive_buffer_bytes);
         let texts = config.texts().map_err(Failure::Input)?;
+        let collector = collector.with(KernelDrops::of(sockets.inodes.clone(), sockets.address));
         let surroundings = Surroundings { collector: Arc::new(collector), http, http_address, control };
         let ground = Self {
             trust,
@@ -136,6 +138,7 @@ impl Ground {
             views,
             sockets,
             texts,
+            recorders,
             door,
             ring,
             adopter,
@@ -172,7 +175,8 @@ struct Started {
 }
 
 fn start(config: &Config, ground: Ground, clock: Clock, died: &Ended) -> Result<Started, Failure> {
-    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, texts, door, ring, adopter, .. } = ground;
+    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, texts, recorders, door, ring, adopter, .. } =
+        ground;
     let shared = Arc::new(Shared {
         clock,
         views: Arc::clone(&views),
@@ -180,10 +184,11 @@ fn start(config: &Config, ground: Ground, clock: Clock, died: &Ended) -> Result<
         keys: keys.published(),
         texts,
         fall_back_after_ms: config.readers.fall_back_after_ms,
+        spin: config.spin(),
         tallies,
     });
     let (taken, stamps_taken) = sync_channel(STAMPS_WAITING_MAX);
-    let workers = Pool::start(&shared, sockets.sockets, &keeper.current(), &taken, &door, died)?;
+    let workers = Pool::start(&shared, sockets, &config.udp.cores, &keeper.current(), &taken, recorders, died)?;
     drop(taken);
     let (head, live) = (watch::Sender::new(None), broadcast::Sender::new(LIVE_COMMITS_MAX));
     let (status, uplink_state) = (watch::Sender::new(JournalStatus::default()), watch::Sender::default());
@@ -207,7 +212,7 @@ fn start(config: &Config, ground: Ground, clock: Clock, died: &Ended) -> Result<
         status,
         tally: ground.journal_tally,
     });
-    let journal = thread::spawn("journal", died, move || journal.run())?;
+    let journal = thread::spawn_on(config.journal.core, "journal", died, move || journal.run())?;
     let keeper = thread::spawn("stamps", died, move || keeper.run(&stamps_taken, clock))?;
     let (orders, orders_taken) = sync_channel(ADOPTIONS_WAITING_MAX);
     let adopter = thread::spawn("adopter", died, move || adopter.run(&orders_taken))?;
@@ -251,11 +256,16 @@ impl Threads {
     }
 }
 
-fn note_receive_buffer(granted: usize) {
-    let wanted = crate::limits::RECEIVE_BUFFER_BYTES;
+/// What the kernel grants is twice what it was asked for, as far as it likes.
+fn note_receive_buffer(granted: usize, asked: usize) {
+    let wanted = asked.saturating_mul(2);
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; buffers stay far below 2^52 bytes")]
     metrics::gauge!(names::UDP_RECEIVE_BUFFER).set(granted as f64);
     if granted < wanted {
-        tracing::info!(granted, wanted, "small UDP receive buffer; for large bursts raise sysctl net.core.rmem_max");
+        tracing::info!(
+            granted,
+            wanted,
+            "udp.receive_buffer_bytes: the system grants less; raise sysctl net.core.rmem_max, or ask for less"
+        );
     }
 }

@@ -3,14 +3,17 @@
 use kalitka_protocol::BootId;
 use kalitka_protocol::credential::CREDENTIAL_LEN;
 use kalitka_protocol::limits::ASKS_KEPT;
-use kalitka_protocol::message::Ask;
+use kalitka_protocol::message::{Ask, Message};
 use kalitka_protocol::reason::Direction;
+use kalitka_protocol::wire::{NoRoom, Writer};
 
 use crate::limits::ANSWER_LEN_MAX;
 
 /// The answers to the last [`ASKS_KEPT`] asks of one reader, over sessions and boots.
 pub(crate) struct Answers {
-    /// The requests of `kept`, side by side: nearly every ask is new, and found to be so here.
+    /// A boot, and a request that none of its asks in `kept` is above: nearly every ask is new, and found to be so here.
+    newest: (BootId, u32),
+    /// The requests of `kept`, side by side.
     requests: [u32; ASKS_KEPT],
     kept: [Kept; ASKS_KEPT],
     /// Where the next one goes: over the oldest.
@@ -36,13 +39,14 @@ impl Answers {
             len: 0,
             bytes: [0; ANSWER_LEN_MAX],
         };
-        Self { requests: [0; ASKS_KEPT], kept: [none; ASKS_KEPT], next: 0 }
+        Self { newest: (BootId(0), 0), requests: [0; ASKS_KEPT], kept: [none; ASKS_KEPT], next: 0 }
     }
 
     /// The answer message that was given to `ask` of `boot`, if it is still kept. An ask about another card or direction
     /// is no repeat whatever its number: no card passes on another's grant.
     pub(crate) fn find(&self, boot: BootId, ask: &Ask) -> Option<&[u8]> {
-        if !self.requests.contains(&ask.request) {
+        let (newest, highest) = self.newest;
+        if boot == newest && ask.request > highest || !self.requests.contains(&ask.request) {
             return None;
         }
         let card = ask.card.to_bytes();
@@ -52,20 +56,35 @@ impl Answers {
         kept.bytes.get(..usize::from(kept.len))
     }
 
-    /// Keeps `message`, at most [`ANSWER_LEN_MAX`] bytes, as the answer to `ask`; the oldest is forgotten.
-    pub(crate) fn keep(&mut self, boot: BootId, ask: &Ask, message: &[u8]) {
+    /// Keeps `answer` as the one to `ask`, and gives its bytes; the oldest is forgotten.
+    pub(crate) fn keep(&mut self, boot: BootId, ask: &Ask, answer: &Message<'_>) -> Result<&[u8], NoRoom> {
+        let highest = self.highest(boot).max(ask.request);
         let (kept, number) = (&mut self.kept[self.next], &mut self.requests[self.next]);
-        let (Ok(len), Some(bytes)) = (u8::try_from(message.len()), kept.bytes.get_mut(..message.len())) else { return };
-        bytes.copy_from_slice(message);
-        (*number, kept.boot, kept.len) = (ask.request, boot, len);
+        let mut message = Writer::new(&mut kept.bytes);
+        answer.emit(&mut message)?;
+        let len = message.len();
+        (*number, kept.boot, kept.len) = (ask.request, boot, u8::try_from(len).map_err(|_| NoRoom)?);
         (kept.card, kept.direction) = (ask.card.to_bytes(), ask.direction);
-        self.next = (self.next + 1) % ASKS_KEPT;
+        (self.newest, self.next) = ((boot, highest), (self.next + 1) % ASKS_KEPT);
+        kept.bytes.get(..len).ok_or(NoRoom)
+    }
+
+    /// A request that none kept of `boot` is above.
+    fn highest(&self, boot: BootId) -> u32 {
+        let (newest, highest) = self.newest;
+        if boot == newest {
+            return highest;
+        }
+        let asks = self.requests.iter().zip(&self.kept);
+        asks.filter(|(_, kept)| kept.boot == boot).map(|(&request, _)| request).max().unwrap_or(0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use kalitka_protocol::credential::CardRead;
+    use kalitka_protocol::message::Answer;
+    use kalitka_protocol::reason::{Denial, Tone, Verdict};
 
     use super::*;
 
@@ -74,14 +93,22 @@ mod tests {
         Ask { request, age_ms: 0, direction: Direction::Entry, card }
     }
 
+    /// Keeps an answer that shows `text`; gives its bytes.
+    fn keep(answers: &mut Answers, boot: u64, ask: &Ask, text: &str) -> Vec<u8> {
+        let (verdict, tone) = (Verdict::Deny(Denial::NoAccess), Tone::Refused);
+        let answer = Answer { request: ask.request, generation: 1, hold_open_ms: 0, verdict, tone, text };
+        answers.keep(BootId(boot), ask, &Message::Answer(answer)).unwrap().to_vec()
+    }
+
     #[test]
     fn the_last_64_are_kept_and_the_65th_is_forgotten() {
         let mut answers = Answers::new();
+        let mut given = Vec::new();
         for request in 0..100u32 {
-            answers.keep(BootId(1), &ask(request), &request.to_le_bytes());
+            given.push(keep(&mut answers, 1, &ask(request), &request.to_string()));
             let oldest = (request + 1).saturating_sub(64);
-            assert_eq!(answers.find(BootId(1), &ask(request)), Some(&request.to_le_bytes()[..]));
-            assert_eq!(answers.find(BootId(1), &ask(oldest)), Some(&oldest.to_le_bytes()[..]));
+            assert_eq!(answers.find(BootId(1), &ask(request)), given.last().map(Vec::as_slice));
+            assert_eq!(answers.find(BootId(1), &ask(oldest)), Some(&given[oldest as usize][..]));
             assert!(oldest == 0 || answers.find(BootId(1), &ask(oldest - 1)).is_none());
         }
     }
@@ -89,25 +116,44 @@ mod tests {
     #[test]
     fn another_boot_is_another_ask() {
         let mut answers = Answers::new();
-        answers.keep(BootId(1), &ask(5), b"first");
+        let first = keep(&mut answers, 1, &ask(5), "first");
         assert_eq!(answers.find(BootId(2), &ask(5)), None);
-        answers.keep(BootId(2), &ask(5), b"second");
-        assert_eq!(answers.find(BootId(1), &ask(5)), Some(&b"first"[..]));
-        assert_eq!(answers.find(BootId(2), &ask(5)), Some(&b"second"[..]));
+        let second = keep(&mut answers, 2, &ask(5), "second");
+        assert_eq!(answers.find(BootId(1), &ask(5)), Some(&first[..]));
+        assert_eq!(answers.find(BootId(2), &ask(5)), Some(&second[..]));
     }
 
     #[test]
     fn another_card_or_direction_is_another_ask_and_another_age_is_not() {
         let mut answers = Answers::new();
-        answers.keep(BootId(1), &ask(5), b"first");
+        let first = keep(&mut answers, 1, &ask(5), "first");
         let card = CardRead::from_uid(&[1, 2, 3, 5]).unwrap();
         assert_eq!(answers.find(BootId(1), &Ask { card, ..ask(5) }), None);
         assert_eq!(answers.find(BootId(1), &Ask { direction: Direction::Exit, ..ask(5) }), None);
-        assert_eq!(answers.find(BootId(1), &Ask { age_ms: 50, ..ask(5) }), Some(&b"first"[..]));
+        assert_eq!(answers.find(BootId(1), &Ask { age_ms: 50, ..ask(5) }), Some(&first[..]));
     }
 
     #[test]
     fn an_empty_memory_knows_no_ask_of_zeros() {
         assert_eq!(Answers::new().find(BootId(0), &ask(0)), None);
+    }
+
+    /// The short way, for a request above all of its boot, against a memory without one.
+    #[test]
+    fn what_is_kept_is_found_whatever_the_order_of_requests_and_boots() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..50 {
+            let mut answers = Answers::new();
+            let mut kept: Vec<(u64, u32, Vec<u8>)> = Vec::new();
+            for round in 0..300 {
+                let (boot, request) = (rng.u64(0..3), rng.u32(0..100));
+                let known = kept.iter().rev().take(ASKS_KEPT).find(|(b, r, _)| (*b, *r) == (boot, request));
+                assert_eq!(answers.find(BootId(boot), &ask(request)), known.map(|(.., bytes)| &bytes[..]));
+                if known.is_none() {
+                    let bytes = keep(&mut answers, boot, &ask(request), &round.to_string());
+                    kept.push((boot, request, bytes));
+                }
+            }
+        }
     }
 }

@@ -39,6 +39,12 @@ impl Commands {
         Ok(())
     }
 
+    /// Whether none waits.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Ends the command under way if it is `id`; says whether it was.
     pub(crate) fn end(&mut self, id: u64) -> bool {
         self.queue.pop_front_if(|first| first.id == id).is_some()

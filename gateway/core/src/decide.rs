@@ -1,7 +1,7 @@
 //! May this card pass this reader now? One look at the index and a few bits, whatever the number of rules.
 
 use kalitka_protocol::ReaderId;
-use kalitka_protocol::credential::{Credential, ReadError, ShapeSet};
+use kalitka_protocol::credential::{Credential, ReadError};
 use kalitka_protocol::limits::ASK_AGE_MAX;
 use kalitka_protocol::message::Ask;
 use kalitka_protocol::reason::{Denial, Direction, Grant, Verdict};
@@ -48,16 +48,14 @@ pub fn decide(view: Option<&View>, overlay: &Overlay, reader: ReaderId, ask: &As
         hold_open_ms: 0,
     };
     match judge(view, overlay, reader, ask, now, &mut decision) {
-        Ok(rule) => {
-            decision.verdict = Verdict::Grant(rule);
-            decision.hold_open_ms = view.zip(decision.portal).map_or(0, |(view, portal)| view.hold_open_ms(portal));
-        }
+        Ok((rule, hold_open_ms)) => (decision.verdict, decision.hold_open_ms) = (Verdict::Grant(rule), hold_open_ms),
         Err(reason) => decision.verdict = Verdict::Deny(reason),
     }
     decision
 }
 
-/// The precedence, first match wins, and nothing else. Notes in `found` what it comes by.
+/// The precedence, first match wins, and nothing else: the rule that grants, and for how many milliseconds. Notes in
+/// `found` what it comes by.
 fn judge(
     view: Option<&View>,
     overlay: &Overlay,
@@ -65,18 +63,17 @@ fn judge(
     ask: &Ask,
     now: UnixSeconds,
     found: &mut Decision,
-) -> Result<Grant, Denial> {
+) -> Result<(Grant, u16), Denial> {
     // Here, before any doubt can deny, stands fire: it opens every exit.
     if u128::from(ask.age_ms) > ASK_AGE_MAX.as_millis() {
         return Err(Denial::Stale);
     }
     let view = view.ok_or(Denial::NoSnapshot)?;
     let served = view.reader(reader).ok_or(Denial::ReaderUnknown)?;
-    let portal = served.portal.to_native();
+    let portal = served.portal;
     found.portal = Some(portal);
     let plan = view.at(now).ok_or(Denial::PlanMissing)?;
-    let shapes = ShapeSet::from_bits(served.shapes.to_native());
-    let credential = shapes.interpret(&ask.card).map_err(|error| match error {
+    let credential = served.shapes.interpret(&ask.card).map_err(|error| match error {
         ReadError::Malformed => Denial::MalformedCard,
         ReadError::ShapeNotDeclared => Denial::ShapeNotDeclared,
     })?;
@@ -84,7 +81,7 @@ fn judge(
     // Here, before the portal's mode, stand lockdown and the threat level.
     let mode = overlay.mode(reader).unwrap_or_else(|| plan.mode(portal));
     if open_to_all(mode, served.directions, ask.direction)? {
-        return Ok(Grant::PortalFree);
+        return Ok((Grant::PortalFree, served.hold_open_ms));
     }
     let slot = view.snapshot().probe(&credential).ok_or(Denial::UnknownCredential)?;
     let holder = slot.holder.to_native();
@@ -97,7 +94,7 @@ fn judge(
     within_validity(slot, now)?;
     access(view, plan, profile, portal, ask.direction)?;
     // Here stand anti-passback, then escort or second person.
-    Ok(Grant::AccessLevel)
+    Ok((Grant::AccessLevel, served.hold_open_ms))
 }
 
 /// Whether the portal is free, so that everybody passes. A portal or direction that is closed is a denial.

@@ -2,7 +2,7 @@
 
 use kalitka_protocol::limits::DATAGRAM_MAX;
 use kalitka_protocol::message::{
-    Answer, Ask, CommandResult, Done, ListAsk, ListEntries, ListPage, ListStatus, Message, Messages, Pong,
+    Answer, Ask, CommandResult, Done, ListAsk, ListEntries, ListPage, ListStatus, Message, Pong,
 };
 use kalitka_protocol::upstream::CommandOutcome;
 use kalitka_protocol::wire::{NoRoom, Writer};
@@ -12,7 +12,8 @@ use crate::asks::Answers;
 use crate::commands::Commands;
 use crate::decide::decide;
 use crate::limits::ANSWER_LEN_MAX;
-use crate::output::{Decided, DropReason, Effect, Effects};
+use crate::output::{Decided, Effect, Effects};
+use crate::requests::{Request, Requests};
 use crate::texts::Line;
 use crate::time::UnixSeconds;
 use crate::worker::World;
@@ -29,39 +30,30 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Takes all messages of `plaintext`, or none when one of them is wrong. Writes the replies; those that do not fit are
-    /// left out, and an answer among them is kept for the reader's next try.
-    pub(crate) fn take(&mut self, plaintext: &[u8], replies: &mut Writer<'_>) -> Result<(), DropReason> {
-        check(plaintext)?;
-        let mut messages = Messages::new(plaintext);
+    /// Takes all of `requests`. Writes the replies; those that do not fit are left out, and an answer among them is kept for
+    /// the reader's next try.
+    pub(crate) fn take(&mut self, requests: &Requests, replies: &mut Writer<'_>) {
         let mut left_out = 0;
-        for message in messages.by_ref().flatten() {
-            left_out += u32::from(self.reply(&message, replies).is_err());
+        for request in requests.iter() {
+            left_out += u32::from(self.reply(request, replies).is_err());
         }
         if left_out > 0 {
             self.effects.note(Effect::NoRoom { replies: left_out });
         }
-        if messages.skipped > 0 {
-            self.effects.note(Effect::Skipped { messages: messages.skipped });
+        if requests.skipped > 0 {
+            self.effects.note(Effect::Skipped { messages: requests.skipped });
         }
-        Ok(())
     }
 
-    fn reply(&mut self, message: &Message<'_>, replies: &mut Writer<'_>) -> Result<(), NoRoom> {
+    fn reply(&mut self, request: &Request, replies: &mut Writer<'_>) -> Result<(), NoRoom> {
         let reader = self.reader;
-        match message {
-            Message::Ask(ask) => return self.answer(ask, replies),
-            Message::ListAsk(ask) => return not_available(ask).emit(replies),
-            Message::Ping(ping) => return Message::Pong(Pong { token: ping.token }).emit(replies),
+        match request {
+            Request::Ask(ask) => return self.answer(ask, replies),
+            Request::ListAsk(ask) => return not_available(ask).emit(replies),
+            Request::Ping(ping) => return Message::Pong(Pong { token: ping.token }).emit(replies),
             // Its receipt means durable, and comes when it is.
-            Message::Report(report) => self.effects.note(Effect::Reported { reader, report: *report }),
-            Message::Done(done) => self.done(*done),
-            // A gateway's own messages have been refused by `check`.
-            Message::Answer(_)
-            | Message::Receipt(_)
-            | Message::Command(_)
-            | Message::Pong(_)
-            | Message::ListPage(_) => {}
+            Request::Report(report) => self.effects.note(Effect::Reported { reader, report: *report }),
+            Request::Done(done) => self.done(*done),
         }
         Ok(())
     }
@@ -96,26 +88,14 @@ impl Exchange<'_> {
             tone,
             text: self.world.texts.get(line),
         });
-        let mut buffer = [0; ANSWER_LEN_MAX];
-        let mut message = Writer::new(&mut buffer);
-        answer.emit(&mut message)?;
-        let len = message.len();
-        self.answers.keep(self.boot, ask, &buffer[..len]);
         let Ask { request, direction, age_ms, .. } = *ask;
         let (reader, boot) = (self.reader, self.boot);
         self.effects.note(Effect::Decided(Decided { reader, boot, request, direction, age_ms, decision }));
-        replies.put(&buffer[..len])
-    }
-}
-
-/// Refuses the whole run of messages when one does not parse or is not for a gateway.
-fn check(plaintext: &[u8]) -> Result<(), DropReason> {
-    for message in Messages::new(plaintext) {
-        if !message.map_err(|_| DropReason::MalformedMessage)?.is_for_gateway() {
-            return Err(DropReason::WrongDirectionMessage);
+        if let Some((view, holder)) = view.zip(decision.holder) {
+            view.snapshot().prefetch_holder(holder);
         }
+        replies.put(self.answers.keep(boot, ask, &answer)?)
     }
-    Ok(())
 }
 
 fn not_available(ask: &ListAsk) -> Message<'static> {

@@ -6,6 +6,8 @@
 //! - [`View`] is a snapshot with its rules compiled for now ([`plan`]); [`decide()`] is the pure decision over it.
 //! - [`Worker`] owns the sessions, replay windows and answers kept of the readers that are its own. Reader `r` belongs to
 //!   worker `r % workers`, and a session's number names its worker, so that all state of a reader has one writer.
+//! - A batch is opened first ([`Worker::open`]) and answered then ([`Worker::answer`]), so that what the decisions look at
+//!   is fetched meanwhile; who wants a session ([`Worker::shake_hands`]) costs the most and comes last.
 //! - [`World`] is what one batch of datagrams sees: it changes between batches, never within one, but for the
 //!   [`Overlay`]: what operators order holds from the moment of the order.
 //! - [`Fold`] is everything durable that the core knows, made of events; [`Safety`] is the part of it that must be known
@@ -25,7 +27,9 @@ pub mod output;
 pub mod overlay;
 pub mod plan;
 mod reader;
+mod requests;
 pub mod safety;
+mod served;
 mod session;
 pub mod texts;
 pub mod time;
@@ -42,4 +46,4 @@ pub use safety::Safety;
 pub use texts::{Line, Texts};
 pub use time::{Now, UnixSeconds};
 pub use view::View;
-pub use worker::{Entropy, ReaderStatus, Worker, World};
+pub use worker::{Entropy, Opened, Opening, ReaderStatus, Worker, World};

@@ -10,6 +10,7 @@ use kalitka_protocol::{BootId, ReaderId, Stamp};
 
 use crate::decide::Decision;
 use crate::limits::EFFECTS_MAX;
+use crate::requests::Requests;
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +192,8 @@ pub struct Output {
     pub(crate) datagram: [u8; DATAGRAM_MAX],
     len: usize,
     pub(crate) effects: Effects,
+    /// What has been opened and is to be answered.
+    pub(crate) requests: Requests,
 }
 
 impl Default for Output {
@@ -203,7 +206,8 @@ impl Output {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        Self { datagram: [0; DATAGRAM_MAX], len: 0, effects: Effects(Vec::with_capacity(EFFECTS_MAX)) }
+        let effects = Effects(Vec::with_capacity(EFFECTS_MAX));
+        Self { datagram: [0; DATAGRAM_MAX], len: 0, effects, requests: Requests::new() }
     }
 
     /// The datagram to send; empty unless the outcome was [`Outcome::Reply`], or an address was given to send it to.

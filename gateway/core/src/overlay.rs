@@ -20,8 +20,9 @@ pub struct Overlay {
     /// By every form in which a reader may send a credential: what is ordered of each that looks so.
     forms: DashMap<Credential, Vec<Form>>,
     modes: DashMap<Option<ReaderId>, (u64, Option<PortalMode>)>,
-    /// Of both maps together.
-    len: AtomicUsize,
+    /// How many stand in each: as a rule there is nothing to look up.
+    forms_len: AtomicUsize,
+    modes_len: AtomicUsize,
 }
 
 /// What is ordered of one of the credentials that have the same form.
@@ -101,10 +102,10 @@ impl Overlay {
         self.count();
     }
 
-    /// Whether nothing is ordered: one relaxed load.
+    /// Whether nothing is ordered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len.load(Ordering::Relaxed) == 0
+        self.forms_len.load(Ordering::Relaxed) == 0 && self.modes_len.load(Ordering::Relaxed) == 0
     }
 
     /// Everything that is ordered, to be kept over restarts; in an order that depends on nothing else.
@@ -115,10 +116,12 @@ impl Overlay {
 
     /// The mode of `reader`'s portal, if one is ordered: the reader's own or that of all, whichever is newer.
     #[must_use]
+    #[inline]
     pub fn mode(&self, reader: ReaderId) -> Option<PortalMode> {
-        if self.is_empty() {
-            return None;
-        }
+        if self.modes_len.load(Ordering::Relaxed) == 0 { None } else { self.ordered_mode(reader) }
+    }
+
+    fn ordered_mode(&self, reader: ReaderId) -> Option<PortalMode> {
         let of = |reader: Option<ReaderId>| self.modes.get(&reader).map(|mode| *mode);
         match (of(Some(reader)), of(None)) {
             (Some((own, mode)), Some((all, _))) if own > all => mode,
@@ -128,10 +131,12 @@ impl Overlay {
 
     /// What is ordered of `credential`, as a reader sent it, by commands that `snapshot` does not contain.
     #[must_use]
+    #[inline]
     pub fn credential(&self, snapshot: &Snapshot, credential: &Credential) -> Option<Standing> {
-        if self.is_empty() {
-            return None;
-        }
+        if self.forms_len.load(Ordering::Relaxed) == 0 { None } else { self.ordered_credential(snapshot, credential) }
+    }
+
+    fn ordered_credential(&self, snapshot: &Snapshot, credential: &Credential) -> Option<Standing> {
         let alike = self.forms.get(credential)?;
         let is_newer = |form: &&Form| form.number > snapshot.header().last_command;
         let is_known = |form: &Form| form.standing == Standing::Unblocked && snapshot.probe(&form.named).is_some();
@@ -180,7 +185,8 @@ impl Overlay {
     }
 
     fn count(&self) {
-        self.len.store(self.forms.len() + self.modes.len(), Ordering::Relaxed);
+        self.forms_len.store(self.forms.len(), Ordering::Relaxed);
+        self.modes_len.store(self.modes.len(), Ordering::Relaxed);
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a worker knows of one reader that is its own: stamp, sessions, answers kept.
 
 use core::time::Duration;
+use std::net::SocketAddr;
 
 use kalitka_protocol::handshake::Psk;
 use kalitka_protocol::limits::{INITIATION_INTERVAL_MIN, OLD_SESSION_LIFE};
-use kalitka_protocol::{ReaderId, SessionId, Stamp};
+use kalitka_protocol::{BootId, ReaderId, SessionId, Stamp};
 use subtle::ConstantTimeEq;
 
 use crate::asks::Answers;
@@ -83,14 +84,29 @@ impl Reader {
 
     /// The living session of number `id`.
     pub(crate) fn session(&mut self, id: SessionId, now: Duration) -> Option<(Which, &mut Session)> {
-        let old = self.old.as_mut().filter(|(_, replaced)| now.saturating_sub(*replaced) < OLD_SESSION_LIFE);
-        let sessions = [
-            (Which::Current, self.current.as_deref_mut()),
-            (Which::Pending, self.pending.as_deref_mut()),
-            (Which::Old, old.map(|(session, _)| &mut **session)),
-        ];
-        let mut sessions = sessions.into_iter().filter_map(|(which, session)| Some((which, session?)));
-        sessions.find(|(_, session)| session.id == id)
+        match (&mut self.current, &mut self.pending, &mut self.old) {
+            (Some(session), _, _) if session.id == id => Some((Which::Current, session)),
+            (_, Some(session), _) if session.id == id => Some((Which::Pending, session)),
+            (_, _, Some((session, replaced))) if session.id == id && is_kept(*replaced, now) => {
+                Some((Which::Old, session))
+            }
+            _ => None,
+        }
+    }
+
+    /// The boot of the session of this `serial`, if it is alive and has been used.
+    pub(crate) fn boot_of(&self, serial: u64, now: Duration) -> Option<BootId> {
+        match (&self.current, &self.old) {
+            (Some(session), _) if session.serial == serial => Some(session.boot),
+            (_, Some((session, replaced))) if session.serial == serial && is_kept(*replaced, now) => Some(session.boot),
+            _ => None,
+        }
+    }
+
+    /// Refuses what came from an address that the reader has left.
+    pub(crate) fn check_address(&self, from: SocketAddr) -> Result<(), DropReason> {
+        let session = self.current.as_ref().ok_or(DropReason::UnknownSession)?;
+        if session.peer == from { Ok(()) } else { Err(DropReason::AddressLeft) }
     }
 
     /// Makes the pending session current and the current one old. At most one old session is kept: the newest, and only
@@ -109,6 +125,11 @@ impl Reader {
         let over = |session: &mut Box<Session>| session.age(now) >= SESSION_KEPT_MAX;
         self.pending.take_if(over);
         self.current.take_if(over);
-        self.old.take_if(|(_, replaced)| now.saturating_sub(*replaced) >= OLD_SESSION_LIFE);
+        self.old.take_if(|(_, replaced)| !is_kept(*replaced, now));
     }
+}
+
+/// Whether a session that was `replaced` then still opens.
+fn is_kept(replaced: Duration, now: Duration) -> bool {
+    now.saturating_sub(replaced) < OLD_SESSION_LIFE
 }

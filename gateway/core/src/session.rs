@@ -60,6 +60,8 @@ impl Keys {
 /// A session with a reader.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
+    /// Its number among all that the worker ever agreed on: ids come again, serials never.
+    pub(crate) serial: u64,
     /// The reader's boot, from its hello.
     pub(crate) boot: BootId,
     /// The reader's firmware, from its hello.
@@ -78,12 +80,13 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(
         id: SessionId,
+        serial: u64,
         Hello { boot, firmware }: Hello,
         since: Duration,
         peer: SocketAddr,
         keys: Keys,
     ) -> Self {
-        Self { id, boot, firmware, since, peer, heard: since, keys, seen: ReplayWindow::default(), sent: 0 }
+        Self { id, serial, boot, firmware, since, peer, heard: since, keys, seen: ReplayWindow::default(), sent: 0 }
     }
 
     pub(crate) fn age(&self, now: Duration) -> Duration {
@@ -151,7 +154,7 @@ mod tests {
     fn nothing_is_sealed_after_the_last_counter_or_the_last_moment() {
         let hello = Hello { boot: BootId(1), firmware: 0 };
         let keys = Keys::new(&[1; 32], &[2; 32]).unwrap();
-        let mut session = Session::new(SessionId(1), hello, Duration::ZERO, SocketAddr::from(([0; 4], 0)), keys);
+        let mut session = Session::new(SessionId(1), 1, hello, Duration::ZERO, SocketAddr::from(([0; 4], 0)), keys);
         let mut datagram = [0; DATAGRAM_MAX];
         assert_eq!(session.seal(SESSION_AGE_MAX, &mut datagram, 0), Err(DropReason::SessionExpired));
         session.sent = SESSION_DATAGRAMS_MAX - 1;

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use kalitka_protocol::ReaderId;
-use kalitka_protocol::reason::{Direction, FallBack};
+use kalitka_protocol::credential::CardRead;
+use kalitka_protocol::reason::Direction;
 use kalitka_snapshot::Snapshot;
-use kalitka_snapshot::model::ArchivedReader;
 
 use crate::plan::{Plan, ProfileSets};
+use crate::served::{Readers, Served};
 use crate::time::UnixSeconds;
 
 /// A snapshot with two plans that follow each other without a gap. At the border the second is in force at once, whatever
 /// time the shell takes to build the next view.
 pub struct View {
     snapshot: Arc<Snapshot>,
+    readers: Readers,
     /// Who may pass at some time.
     ever: ProfileSets,
     plans: [Plan; 2],
@@ -32,7 +34,8 @@ impl View {
         let model = snapshot.model();
         let first = Plan::compile(model, now);
         let second = Plan::compile(model, first.until());
-        Self { ever: ProfileSets::compile(model, |_| true), plans: [first, second], snapshot }
+        let (readers, ever) = (Readers::compile(model), ProfileSets::compile(model, |_| true));
+        Self { readers, ever, plans: [first, second], snapshot }
     }
 
     /// First second of the second plan. From then on the shell builds the view anew, before the second plan ends.
@@ -74,23 +77,15 @@ impl View {
 
     /// What the snapshot says of `reader`.
     #[must_use]
-    pub fn reader(&self, reader: ReaderId) -> Option<&ArchivedReader> {
-        let readers = &self.snapshot.model().readers;
-        let place = readers.binary_search_by_key(&reader.0, |known| known.number.to_native()).ok()?;
-        readers.get(place)
+    pub fn reader(&self, reader: ReaderId) -> Option<&Served> {
+        self.readers.get(reader)
     }
 
-    /// How long a grant holds `portal` open, in milliseconds.
-    #[must_use]
-    pub fn hold_open_ms(&self, portal: u16) -> u16 {
-        self.snapshot.model().portals.get(usize::from(portal)).map_or(0, |portal| portal.hold_open_ms.to_native())
-    }
-
-    /// What `reader` does while the gateway does not answer; [`FallBack::Closed`] for a reader that is not there.
-    #[must_use]
-    pub fn fall_back(&self, reader: ReaderId) -> FallBack {
-        let portal = self.reader(reader).map(|reader| usize::from(reader.portal.to_native()));
-        let portal = portal.and_then(|portal| self.snapshot.model().portals.get(portal));
-        portal.and_then(|portal| FallBack::from_code(portal.fall_back).ok()).unwrap_or(FallBack::Closed)
+    /// Lets the processor fetch what decisions on `cards` at `reader` will look at, without waiting for it.
+    pub(crate) fn prefetch<'a>(&self, reader: ReaderId, cards: impl Iterator<Item = &'a CardRead>) {
+        let Some(served) = self.reader(reader) else { return };
+        for credential in cards.filter_map(|card| served.shapes.interpret(card).ok()) {
+            self.snapshot.prefetch(&credential);
+        }
     }
 }

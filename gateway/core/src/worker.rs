@@ -4,27 +4,26 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use kalitka_protocol::datagram::{self, Datagram, Handshake, Sealed};
-use kalitka_protocol::handshake::Welcome;
-use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN, TAG_LEN};
+use kalitka_protocol::limits::{DATAGRAM_MAX, SEALED_HEADER_LEN, TAG_LEN};
 use kalitka_protocol::message::{Command, Message, Order, Receipt};
-use kalitka_protocol::reason::FallBack;
 use kalitka_protocol::upstream::CommandOutcome;
-use kalitka_protocol::wire::{Malformed, Writer};
-use kalitka_protocol::{BootId, LogId, ReaderId, SessionId, Stamp};
+use kalitka_protocol::wire::Writer;
+use kalitka_protocol::{BootId, LogId, ReaderId, Stamp};
 use snow::params::NoiseParams;
 
-use crate::exchange::Exchange;
-use crate::handshake::{self, Ephemeral, Responder};
+use crate::handshake;
 use crate::keys::{Keys, ReaderKeys};
 use crate::limits::{COMMANDS_MAX, READERS_MAX, SWEEP_INTERVAL, WORKERS_MAX};
-use crate::output::{CommandRefused, DropReason, Effect, Outcome, Output};
+use crate::output::{CommandRefused, Effect, Output};
 use crate::overlay::Overlay;
-use crate::reader::{Reader, Which};
-use crate::session::{Place, Session};
+use crate::reader::Reader;
+use crate::session::Session;
 use crate::texts::Texts;
-use crate::time::Now;
 use crate::view::View;
+
+pub use arrivals::{Opened, Opening};
+
+mod arrivals;
 
 /// Where random bytes come from.
 pub trait Entropy {
@@ -81,6 +80,8 @@ pub struct Worker {
     /// Commands that ended with their readers' keys, to be told of.
     ended: Vec<Effect>,
     swept: Duration,
+    /// How many sessions have been agreed on.
+    agreed: u64,
 }
 
 impl core::fmt::Debug for Worker {
@@ -112,33 +113,8 @@ impl Worker {
             due: BTreeSet::new(),
             ended: Vec::new(),
             swept: Duration::ZERO,
+            agreed: 0,
         }
-    }
-
-    /// Takes one `datagram` that came from `from`, opening it in place, and leaves in `out` what comes of it, whatever the
-    /// outcome. Neither fails nor blocks.
-    pub fn handle(
-        &mut self,
-        world: &World<'_>,
-        now: Now,
-        from: SocketAddr,
-        datagram: &mut [u8],
-        out: &mut Output,
-    ) -> Outcome {
-        out.clear();
-        self.follow(world.keys);
-        self.sweep(now.monotonic);
-        if datagram.len() > DATAGRAM_MAX {
-            return Outcome::Dropped(DropReason::Oversized);
-        }
-        let arrival = Arrival { world, now, from };
-        let outcome = match Datagram::parse(datagram) {
-            Ok(Datagram::Sealed(sealed)) => self.take_sealed(arrival, sealed, out),
-            Ok(Datagram::Initiation(initiation)) => self.take_initiation(arrival, &initiation, out),
-            Ok(Datagram::Response(_)) => Err(DropReason::NotForGateway),
-            Err(malformed) => Err(unparsed(malformed)),
-        };
-        outcome.unwrap_or_else(Outcome::Dropped)
     }
 
     /// The readers that have a session in use.
@@ -218,75 +194,6 @@ impl Worker {
         None
     }
 
-    fn take_sealed(
-        &mut self,
-        Arrival { world, now, from }: Arrival<'_>,
-        sealed: Sealed<'_>,
-        out: &mut Output,
-    ) -> Result<Outcome, DropReason> {
-        let Place { worker, index } = Place::of(sealed.session);
-        if worker != self.index && worker < self.workers {
-            return Ok(Outcome::HandOver { worker });
-        }
-        // A number that names no worker is no session's here either.
-        let reader = self.readers.get_mut(usize::from(index)).and_then(Option::as_mut);
-        let reader = reader.ok_or(DropReason::UnknownSession)?;
-        let (which, session) = reader.session(sealed.session, now.monotonic).ok_or(DropReason::UnknownSession)?;
-        let plaintext = session.open(now.monotonic, from, sealed)?;
-        let (boot, firmware) = (session.boot, session.firmware);
-        if which == Which::Pending {
-            reader.promote(now.monotonic);
-            schedule(&mut self.due, index, reader);
-            out.effects.note(Effect::SessionOpened { reader: reader.id, address: from, firmware });
-        }
-        // A datagram of the old session is answered in the current one: the reader has that, for it has used it.
-        let Reader { id, answers: Some(answers), current: Some(session), commands, .. } = reader else {
-            return Err(DropReason::UnknownSession);
-        };
-        if session.peer != from {
-            return Err(DropReason::AddressLeft);
-        }
-        let Output { datagram, effects, .. } = &mut *out;
-        let mut replies = Writer::new(&mut datagram[SEALED_HEADER_LEN..DATAGRAM_MAX - TAG_LEN]);
-        Exchange { world, now: now.seconds(), reader: *id, boot, answers, commands, effects }
-            .take(plaintext, &mut replies)?;
-        let outcome = match replies.len() {
-            0 => Ok(Outcome::Silent),
-            len => session.seal(now.monotonic, &mut out.datagram, len).map(|len| out.reply(len)),
-        };
-        schedule(&mut self.due, index, reader);
-        outcome
-    }
-
-    /// The cheapest check comes first: nothing but its tag is looked at of an initiation that is forged.
-    fn take_initiation(
-        &mut self,
-        arrival: Arrival<'_>,
-        initiation: &Handshake<'_>,
-        out: &mut Output,
-    ) -> Result<Outcome, DropReason> {
-        let keys = arrival.world.keys.get(initiation.reader).ok_or(DropReason::HandshakeUnknownReader)?;
-        if !keys.tags.verify_initiation(initiation) {
-            return Err(DropReason::HandshakeForged);
-        }
-        let worker = self.owner(initiation.reader);
-        if worker != self.index {
-            return Ok(Outcome::HandOver { worker });
-        }
-        let index = *self.places.get(&initiation.reader).ok_or(DropReason::HandshakeUnknownReader)?;
-        let reader = self.readers.get_mut(usize::from(index)).and_then(Option::as_mut);
-        let reader = reader.ok_or(DropReason::HandshakeUnknownReader)?;
-        // Taken before the costly part, so that not even a holder of the key makes the gateway work more often.
-        reader.take_stamp(initiation.stamp, arrival.now.monotonic)?;
-        out.effects.note(Effect::StampTaken { reader: reader.id, stamp: initiation.stamp });
-        let mut ephemeral = Ephemeral([0; 32]);
-        self.entropy.fill(&mut ephemeral.0);
-        let responder = Responder::read(&self.noise, &keys.psk, initiation, ephemeral)?;
-        let session = unused_number(Place { worker, index }, reader, &mut *self.entropy);
-        out.datagram[..HANDSHAKE_LEN].copy_from_slice(&respond(reader, session, responder, arrival, keys)?);
-        Ok(out.reply(HANDSHAKE_LEN))
-    }
-
     const fn owner(&self, reader: ReaderId) -> u8 {
         #[expect(clippy::cast_possible_truncation, reason = "a remainder of a u8 is less than it")]
         let owner = (reader.0 % self.workers as u32) as u8;
@@ -295,10 +202,15 @@ impl Worker {
 
     /// Makes the worker's readers those of `keys`, when the table has changed. Each datagram does so too; who has a command
     /// for a reader and perhaps no datagram before does it by this.
+    #[inline]
     pub fn follow(&mut self, keys: &Keys) {
-        if self.keys_version.replace(keys.version()) == Some(keys.version()) {
-            return;
+        if self.keys_version != Some(keys.version()) {
+            self.follow_anew(keys);
         }
+    }
+
+    fn follow_anew(&mut self, keys: &Keys) {
+        self.keys_version = Some(keys.version());
         for place in &mut self.readers {
             if let Some(gone) = place.take_if(|reader| keys.get(reader.id).is_none()) {
                 let place = self.places.remove(&gone.id);
@@ -366,7 +278,11 @@ fn advance(reader: &mut Reader, now: Duration, out: &mut Output) -> Option<Socke
 }
 
 /// Notes anew when the commands of `reader`, at place `index`, are due.
+#[inline]
 fn schedule(all: &mut BTreeSet<(Duration, u16)>, index: u16, reader: &mut Reader) {
+    if reader.due.is_none() && reader.commands.is_empty() {
+        return;
+    }
     let due = reader.commands.due(reader.current.is_some());
     if due == reader.due {
         return;
@@ -387,51 +303,4 @@ fn give_up_all(mut gone: Reader, ended: &mut Vec<Effect>) {
 
 const fn given_up(reader: ReaderId, id: u64) -> Effect {
     Effect::CommandEnded { reader, id, outcome: CommandOutcome::GivenUp }
-}
-
-/// A datagram's circumstances.
-#[derive(Clone, Copy)]
-struct Arrival<'a> {
-    world: &'a World<'a>,
-    now: Now,
-    from: SocketAddr,
-}
-
-/// A number for a new session of `reader` that none of its living sessions has.
-fn unused_number(place: Place, reader: &Reader, entropy: &mut dyn Entropy) -> SessionId {
-    let mut random = [0; 4];
-    entropy.fill(&mut random);
-    let mut number = place.session(u32::from_le_bytes(random));
-    // At most as often as the reader has sessions.
-    while reader.has(number) {
-        number = place.next(number);
-    }
-    number
-}
-
-/// Agrees on `session` with `reader`; gives the response.
-fn respond(
-    reader: &mut Reader,
-    session: SessionId,
-    responder: Responder,
-    Arrival { world, now, from }: Arrival<'_>,
-    keys: &ReaderKeys,
-) -> Result<[u8; HANDSHAKE_LEN], DropReason> {
-    let fall_back = world.view.map_or(FallBack::Closed, |view| view.fall_back(reader.id));
-    let welcome = Welcome { session, fall_back_after_ms: world.fall_back_after_ms, fall_back };
-    let (hello, stamp) = (responder.hello, responder.stamp);
-    let (noise, session_keys) = responder.answer(&welcome)?;
-    reader.agree(Session::new(session, hello, now.monotonic, from, session_keys));
-    let mut response = datagram::emit_response(reader.id, stamp, &noise);
-    keys.tags.tag_response(&mut response);
-    Ok(response)
-}
-
-/// The reason by which a datagram that is not laid out as one is counted.
-fn unparsed(malformed: Malformed) -> DropReason {
-    match malformed {
-        Malformed::Version => DropReason::Version,
-        Malformed::UnknownType => DropReason::UnknownType,
-        Malformed::Truncated(_) | Malformed::Value(_) | Malformed::Trailing(_) => DropReason::Malformed,
-    }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::rig::{Rig, TestReader};
 use common::{ask, uid};
-use kalitka_core::{Outcome, World};
+use kalitka_core::{Opening, Outcome, Output, World};
 use kalitka_protocol::credential::Credential;
 use kalitka_protocol::message::{Message, Ping, Report, ReportKind};
 use kalitka_protocol::reason::Direction;
@@ -60,6 +60,32 @@ fn allocated(rig: &mut Rig) -> u64 {
     });
     assert_eq!((replies, receipts), (datagrams.len(), datagrams.len()));
     allocated.count_total
+}
+
+#[test]
+fn a_batch_opened_and_then_answered_allocates_nothing() {
+    let (mut rig, mut reader) = (Rig::new(), TestReader::new(101));
+    rig.connect(&mut reader);
+    let asks = |request| [request, request + 1].map(|request| Message::Ask(ask(request, 1, Direction::Entry)));
+    let mut datagrams: Vec<Vec<u8>> = (1..=320).map(|request| reader.seal(&asks(request))).collect();
+    let mut outs: Vec<Output> = (0..32).map(|_| Output::new()).collect();
+    let Rig { worker, keys, texts, view, overlay, now, .. } = &mut rig;
+    let world = World { view: view.as_ref(), overlay, keys, texts, fall_back_after_ms: 1000 };
+    let mut replies = 0;
+    let allocated = allocation_counter::measure(|| {
+        for batch in datagrams.chunks_mut(32) {
+            let mut openings = [const { None }; 32];
+            for ((datagram, out), opening) in batch.iter_mut().zip(&mut outs).zip(&mut openings) {
+                *opening = Some(worker.open(&world, *now, reader.address, datagram, out));
+            }
+            for (opening, out) in openings.into_iter().zip(&mut outs) {
+                let Some(Opening::Sealed(opened)) = opening else { continue };
+                let outcome = worker.answer(&world, *now, reader.address, opened, out);
+                replies += usize::from(matches!(outcome, Outcome::Reply(_)));
+            }
+        }
+    });
+    assert_eq!((replies, allocated.count_total), (320, 0));
 }
 
 #[test]

@@ -297,6 +297,9 @@ fn messages_of_unknown_kinds_are_skipped_and_counted() {
     let reply = rig.reply(reader.address, &datagram);
     assert_eq!(requests(&reader.open(&reply)), [1]);
     assert_eq!(rig.effects().last(), Some(&Effect::Skipped { messages: 2 }));
+    let reply = exchange(&mut rig, &mut reader, &[Message::Ask(ask(2, 1, ENTRY))]);
+    assert_eq!(requests(&reply), [2]);
+    assert!(matches!(rig.effects()[..], [Effect::Decided(_)]));
 }
 
 #[test]

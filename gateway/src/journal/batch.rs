@@ -1,4 +1,4 @@
-//! The events of one commit: encoded as they come, numbered when they are committed.
+//! The events of one commit: encoded as they come, and numbered at once when it is known from where on.
 
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Body, Event, EventHeader, Events, kind, renumber};
@@ -7,42 +7,53 @@ use kalitka_protocol::wire::Writer;
 
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, KEPT_BYTES_MAX};
 
-/// Encoded events, one behind the other, whose identities are not given yet.
+/// Encoded events, one behind the other.
 #[derive(Debug)]
 pub(super) struct Batch {
-    bytes: Vec<u8>,
+    /// Room, of which the first `filled` bytes are events.
+    room: Vec<u8>,
+    filled: usize,
     count: usize,
-    scratch: Box<[u8; EVENT_LEN_MAX]>,
+    /// Identity of the first event, when all have theirs from it on.
+    first: Option<(EpochId, u64)>,
+    tells: bool,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { bytes: Vec::with_capacity(COMMIT_BYTES_MAX), count: 0, scratch: Box::new([0; EVENT_LEN_MAX]) }
+        Self { room: vec![0; COMMIT_BYTES_MAX + EVENT_LEN_MAX], filled: 0, count: 0, first: None, tells: false }
     }
 }
 
 impl Batch {
     /// Puts an event behind the others. One that does not fit its layout is left out and said so; the journal's own
     /// events all fit.
-    pub(super) fn push(&mut self, header: EventHeader, body: Body<'_>) -> bool {
-        let mut writer = Writer::new(&mut self.scratch[..]);
+    pub(super) fn push(&mut self, mut header: EventHeader, body: Body<'_>) -> bool {
+        if let Some((epoch, first)) = self.first {
+            (header.epoch, header.number) = (epoch, first + self.count as u64);
+        }
+        if self.room.len() - self.filled < EVENT_LEN_MAX {
+            self.room.resize(self.room.len() * 2, 0);
+        }
+        let tells = matches!(body, Body::Report(_) | Body::Command(_));
+        let mut writer = Writer::new(&mut self.room[self.filled..]);
         if (Event { header, body }).emit(&mut writer).is_err() {
             return false;
         }
-        let len = writer.len();
-        self.bytes.extend_from_slice(&self.scratch[..len]);
+        self.filled += writer.len();
         self.count += 1;
+        self.tells |= tells;
         true
     }
 
     /// Whether a commit should not wait for more.
     pub(super) const fn is_full(&self) -> bool {
-        self.count >= COMMIT_EVENTS_MAX || self.bytes.len() >= COMMIT_BYTES_MAX
+        self.count >= COMMIT_EVENTS_MAX || self.filled >= COMMIT_BYTES_MAX
     }
 
     /// Whether memory has no more room for what cannot be committed.
     pub(super) const fn is_beyond_keeping(&self) -> bool {
-        self.bytes.len() >= KEPT_BYTES_MAX
+        self.filled >= KEPT_BYTES_MAX
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -53,31 +64,41 @@ impl Batch {
         self.count
     }
 
-    /// The events with their identities: of `epoch`, numbers from `first` on.
-    pub(super) fn number(&mut self, epoch: EpochId, first: u64) -> &[u8] {
-        let mut rest = &mut self.bytes[..];
-        let mut number = first;
-        while let Some((event, behind)) = split_first(rest) {
-            // What this made is whole, and an epoch's beginning has its identity already.
-            let _ = renumber(event, epoch, number);
-            number += 1;
-            rest = behind;
-        }
-        &self.bytes
+    /// Whether some of the events tell the fold anything.
+    pub(super) const fn tells(&self) -> bool {
+        self.tells
     }
 
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.count = 0;
+    /// The events with their identities: of `epoch`, numbers from `first` on.
+    pub(super) fn number(&mut self, epoch: EpochId, first: u64) -> &[u8] {
+        if self.first != Some((epoch, first)) {
+            let mut rest = &mut self.room[..self.filled];
+            let mut number = first;
+            while let Some((event, behind)) = split_first(rest) {
+                // What this made is whole, and an epoch's beginning has its identity already.
+                let _ = renumber(event, epoch, number);
+                number += 1;
+                rest = behind;
+            }
+            self.first = Some((epoch, first));
+        }
+        &self.room[..self.filled]
+    }
+
+    /// Empties it. What comes is numbered from `next` on, if that is known by now, and else when it is committed.
+    pub(super) fn clear(&mut self, next: Option<(EpochId, u64)>) {
+        (self.filled, self.count, self.first, self.tells) = (0, 0, next, false);
     }
 
     /// Forgets all reports: their readers keep them, and send them again.
     pub(super) fn forget_reports(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.count = 0;
-        for event in Events::new(&bytes).flatten().filter(|event| event.kind != kind::REPORT) {
-            self.bytes.extend_from_slice(event.bytes);
+        let events = self.room[..self.filled].to_vec();
+        self.clear(None);
+        for event in Events::new(&events).flatten().filter(|event| event.kind != kind::REPORT) {
+            self.room[self.filled..][..event.bytes.len()].copy_from_slice(event.bytes);
+            self.filled += event.bytes.len();
             self.count += 1;
+            self.tells |= event.kind == kind::COMMAND;
         }
     }
 }
@@ -139,12 +160,23 @@ mod tests {
     }
 
     #[test]
+    fn events_that_were_numbered_as_they_came_are_the_same() {
+        let (mut early, mut late) = (Batch::default(), Batch::default());
+        early.clear(Some((EpochId(5), 900)));
+        for number in 1..=3 {
+            assert!(early.push(header(), report(number)) && late.push(header(), report(number)));
+        }
+        assert_eq!(early.number(EpochId(5), 900), late.number(EpochId(5), 900));
+        assert_eq!(early.number(EpochId(6), 2), late.number(EpochId(6), 2), "a guess that was wrong does no harm");
+    }
+
+    #[test]
     fn reports_are_forgotten_and_nothing_else() {
         let mut batch = Batch::default();
         let started = Body::GatewayStarted(GatewayStarted { readers: 1, version: b"0.1.0" });
         assert!(batch.push(header(), report(1)) && batch.push(header(), started) && batch.push(header(), report(2)));
         batch.forget_reports();
-        assert_eq!(batch.len(), 1);
+        assert_eq!((batch.len(), batch.tells()), (1, false));
         let kinds: Vec<_> = Events::new(batch.number(EpochId(1), 2)).map(|event| event.unwrap().kind).collect();
         assert_eq!(kinds, [kind::GATEWAY_STARTED]);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{ClockQuality, EventHeader};
 
-use super::door::Moment;
+use super::record::Moment;
 use crate::limits::CLOCK_JUMP_US;
 
 /// Before this moment, the beginning of 2026, no clock of a gateway can be right.

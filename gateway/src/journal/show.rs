@@ -35,7 +35,7 @@ impl Journal {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats; the numbers stay far below 2^52")]
-    fn show_metrics(&self, status: &JournalStatus, oldest: Option<i64>) {
+    fn show_metrics(&mut self, status: &JournalStatus, oldest: Option<i64>) {
         let flag = |set: bool| if set { 1.0 } else { 0.0 };
         let waited_us = oldest.map_or(0, |oldest| self.now().wall_us.saturating_sub(oldest).max(0));
         metrics::gauge!(names::JOURNAL_WAITING).set(self.ring.waiting() as f64);

@@ -13,8 +13,8 @@ use tokio::sync::{broadcast, watch};
 use super::batch::Batch;
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::commands::Commands;
-use super::door::Ring;
 use super::header::{Headers, gateway_boot};
+use super::ring::Ring;
 use super::safety::{Kept, SafetyFile};
 use super::status::{JournalStatus, JournalTally};
 use super::store::Store;
@@ -72,8 +72,9 @@ impl Journal {
             headers: Headers::new(building, gateway_boot()),
             batch: Batch::default(),
             front: Batch::default(),
-            commit_bytes: Vec::new(),
-            losses: super::writer::Losses::default(),
+            both: Vec::new(),
+            losses: super::commit::Losses::default(),
+            held_since: None,
             checkpoints,
             to_restore: Some(checkpoint),
             uncheckpointed: 0,

@@ -2,14 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use kalitka_core::{Decided, Fold, Judge, Keys, Overlay, ReportVerdict, View};
 use kalitka_protocol::ReaderId;
-use kalitka_protocol::event::{
-    AdoptionCause, Body, Decision, Events, Loss, LossCause, ReportTaken, SnapshotAdopted, kind,
-};
+use kalitka_protocol::event::{AdoptionCause, Body, Decision, ReportTaken, SnapshotAdopted};
 use kalitka_protocol::message::Report;
 use kalitka_protocol::upstream::CommandOutcome;
 use kalitka_uplink::HeadSeen;
@@ -18,16 +15,19 @@ use tokio::sync::{broadcast, watch};
 use super::batch::Batch;
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::commands::{Commands, Reply};
-use super::door::{Holder, Moment, Ring, Work};
+use super::commit::Losses;
+use super::door::Work;
 use super::header::Headers;
+use super::record::{Holder, Moment, Record};
+use super::ring::Ring;
 use super::safety::{Kept, SafetyFile};
 use super::status::{JournalStatus, JournalTally};
 use super::store::Store;
 use crate::clock::Clock;
-use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL, JOURNAL_TICK};
+use crate::limits::{CHECKPOINT_INTERVAL, JOURNAL_TICK};
 use crate::metrics::names;
 use crate::published::Published;
-use crate::udp::{Post, Posts};
+use crate::udp::Posts;
 
 /// The one writer of everything that is to be kept of what happens.
 pub(crate) struct Journal {
@@ -51,8 +51,11 @@ pub(crate) struct Journal {
     pub(super) batch: Batch,
     /// What goes before the batch: an epoch's beginning, and losses.
     pub(super) front: Batch,
-    pub(super) commit_bytes: Vec<u8>,
+    /// Room for the two together.
+    pub(super) both: Vec<u8>,
     pub(super) losses: Losses,
+    /// Since when the batch has held something that is not committed, and could be.
+    pub(super) held_since: Option<Duration>,
 
     pub(super) checkpoints: Checkpoints,
     /// The checkpoint, if there is one, until the fold has been made of it and the outbox.
@@ -72,12 +75,15 @@ pub(crate) struct Journal {
     pub(super) oldest: Option<(HeadSeen, i64)>,
 }
 
-/// What was lost and is not recorded yet.
-#[derive(Debug, Default)]
-pub(super) struct Losses {
-    ring_full: u64,
-    pub(super) not_taken: u64,
-    pub(super) bound: Vec<Loss>,
+/// What a turn found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Nothing,
+    Some,
+    /// More than one commit takes: there may be more already.
+    Full,
+    /// It was the last one.
+    Last,
 }
 
 impl Journal {
@@ -86,49 +92,67 @@ impl Journal {
         self.open();
         let mut next_tick = self.clock.monotonic() + JOURNAL_TICK;
         loop {
-            let patience = next_tick.saturating_sub(self.clock.monotonic());
-            match self.ring.next_within(patience) {
-                Ok(first) => {
-                    if !self.turn(first) {
-                        break;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            let turn = self.turn();
+            if turn == Turn::Last {
+                break;
             }
-            if next_tick <= self.clock.monotonic() {
+            let now = self.clock.monotonic();
+            if next_tick <= now {
                 self.tick();
-                next_tick = self.clock.monotonic() + JOURNAL_TICK;
+                next_tick = now + JOURNAL_TICK;
+            }
+            if turn != Turn::Full {
+                let is_busy = turn == Turn::Some || self.held_since.is_some();
+                self.ring.wait(is_busy, next_tick.saturating_sub(now));
             }
         }
-        self.commit();
         self.checkpoint();
     }
 
-    /// Takes `first` and what has come with it, up to a full commit, and commits; false when that was all.
-    fn turn(&mut self, first: Work) -> bool {
-        let mut next = Some(first);
-        while let Some(work) = next {
+    /// Takes all that has come, and commits it unless it had better wait for more.
+    fn turn(&mut self) -> Turn {
+        let mut turn = Turn::Nothing;
+        loop {
+            let work = self.ring.knocked();
+            // What workers handed in before this was is before it here too.
+            turn = turn.max(self.drain());
+            let Some(work) = work else { break };
+            turn = turn.max(Turn::Some);
             if !self.take(work) {
-                return false;
-            }
-            if self.batch.is_full() {
+                turn = Turn::Last;
                 break;
             }
-            next = self.ring.next();
         }
-        self.commit();
-        if self.uncheckpointed >= CHECKPOINT_EVENTS {
-            self.checkpoint();
+        if turn == Turn::Last || self.is_commit_due() {
+            self.commit();
         }
-        true
+        turn
     }
 
+    /// Takes the records that are there.
+    fn drain(&mut self) -> Turn {
+        let mut turn = if self.ring.look() { Turn::Some } else { Turn::Nothing };
+        while let Some(record) = self.ring.next() {
+            self.note(record);
+            if self.batch.is_full() {
+                turn = Turn::Full;
+                self.commit();
+            }
+        }
+        turn
+    }
+
+    fn note(&mut self, record: Record) {
+        match record {
+            Record::Decided { at, decided, holder } => self.decided(at, &decided, &holder),
+            Record::Reported { at, reader, report } => self.reported(at, reader, report),
+            Record::CommandEnded { reader, id, outcome } => self.command_ended(reader, id, outcome),
+        }
+    }
+
+    /// Does what was handed in at the door; false when that was all.
     fn take(&mut self, work: Work) -> bool {
         match work {
-            Work::Decided { at, decided, holder } => self.decided(at, &decided, &holder),
-            Work::Reported { at, reader, report } => self.reported(at, reader, report),
-            Work::CommandEnded { reader, id, outcome } => self.command_ended(reader, id, outcome),
             Work::Adopted { generation, last_command, hash } => self.adopted(generation, last_command, hash),
             Work::Uplink(request) => self.serve(*request),
             Work::Stop => return false,
@@ -164,8 +188,7 @@ impl Journal {
     /// The generation in force, and the place of `reader`'s portal in it.
     fn place_of(&self, reader: ReaderId) -> (u32, Option<u16>) {
         let view = self.views.load();
-        view.as_ref()
-            .map_or((0, None), |view| (view.generation(), view.reader(reader).map(|reader| reader.portal.to_native())))
+        view.as_ref().map_or((0, None), |view| (view.generation(), view.reader(reader).map(|served| served.portal)))
     }
 
     /// The generation in force; 0 for none.
@@ -203,152 +226,6 @@ impl Journal {
         }
     }
 
-    /// Makes what the batch holds durable and then tells of it; says whether the store is well.
-    pub(super) fn commit(&mut self) -> bool {
-        self.losses.ring_full += self.ring.take_decisions_lost();
-        if !self.store.is_taking() {
-            // What was judged before the store failed comes again, and must not be in the batch twice then.
-            if self.judge.receipts().len() > 0 {
-                self.batch.forget_reports();
-            }
-            self.judge.clear();
-            return false;
-        }
-        let begun = self.clock.monotonic();
-        self.push_front(begun);
-        if self.front.is_empty() && self.batch.is_empty() {
-            self.send_receipts();
-            return true;
-        }
-        let Some(head) = self.store.outbox().map(|outbox| outbox.head()) else { return false };
-        self.commit_bytes.clear();
-        self.commit_bytes.extend_from_slice(self.front.number(head.epoch, head.number + 1));
-        let behind = head.number + 1 + self.front.len() as u64;
-        self.commit_bytes.extend_from_slice(self.batch.number(head.epoch, behind));
-        let begins_epoch = !self.store.beginning().is_empty();
-        if self.store.append(&self.commit_bytes, begun).is_none() {
-            self.front.clear();
-            self.batch.forget_reports();
-            self.judge.clear();
-            return false;
-        }
-        self.committed(begun);
-        if begins_epoch {
-            // From now on a store that is not there any more is missed.
-            self.checkpoint();
-        }
-        true
-    }
-
-    /// Commits, or says what is wrong.
-    pub(super) fn commit_or_fail(&mut self) -> Result<(), String> {
-        if self.commit() { Ok(()) } else { Err(self.store.trouble().unwrap_or("the outbox is not open").into()) }
-    }
-
-    /// What comes before the batch: the epoch's beginning, then losses.
-    fn push_front(&mut self, now: Duration) {
-        self.front.clear();
-        let at = self.now();
-        let epoch = self.store.outbox().map_or(kalitka_protocol::EpochId(1), |outbox| outbox.head().epoch);
-        let counted = |cause, count: u64| Loss {
-            epoch,
-            first: 0,
-            last: 0,
-            cause,
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-        };
-        for body in self.store.beginning() {
-            let mut header = self.headers.next(at);
-            if body.kind() == kind::EPOCH_BEGUN {
-                // It cannot be anywhere else.
-                (header.epoch, header.number) = (epoch, 1);
-            }
-            self.front.push(header, body);
-        }
-        self.make_room(now);
-        let Losses { ring_full, not_taken, bound } = &self.losses;
-        let unnumbered = [(LossCause::RingFull, *ring_full), (LossCause::NotTaken, *not_taken)];
-        let unnumbered =
-            unnumbered.into_iter().filter(|(_, count)| *count > 0).map(|(cause, count)| counted(cause, count));
-        for loss in bound.iter().copied().chain(unnumbered) {
-            self.front.push(self.headers.next(at), Body::Loss(loss));
-        }
-    }
-
-    /// Lets the oldest give way when the outbox has reached its bound.
-    fn make_room(&mut self, now: Duration) {
-        while let Some(outbox) = self.store.outbox() {
-            match outbox.drop_oldest() {
-                Ok(Some(loss)) => self.losses.bound.push(loss),
-                Ok(None) => return,
-                Err(error) => {
-                    self.store.failed(&error, now);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// All of the commit is durable.
-    fn committed(&mut self, begun: Duration) {
-        let events = self.front.len() + self.batch.len();
-        self.count_losses();
-        for event in Events::new(&self.commit_bytes).flatten() {
-            // Nothing else is known by the fold.
-            if matches!(event.kind, kind::REPORT | kind::COMMAND)
-                && let Ok(event) = event.event()
-            {
-                self.fold.apply(&event);
-            }
-        }
-        self.front.clear();
-        self.batch.clear();
-        self.uncheckpointed += events as u64;
-        self.send_receipts();
-        for (number, outcome, replies) in self.told_later.drain(..) {
-            for reply in replies {
-                // Who asked may be gone.
-                let _ = reply.send((number, outcome));
-            }
-        }
-        self.show_head();
-        if self.live.receiver_count() > 0 {
-            // Somebody listened a moment ago.
-            let _ = self.live.send(Arc::from(&self.commit_bytes[..]));
-        }
-        self.tally.commit.record(self.clock.monotonic().saturating_sub(begun));
-        metrics::counter!(names::JOURNAL_EVENTS).increment(events as u64);
-    }
-
-    fn count_losses(&mut self) {
-        let Losses { ring_full, not_taken, bound } = std::mem::take(&mut self.losses);
-        let bound = bound.iter().map(|loss| u64::from(loss.count)).sum();
-        for (cause, count) in
-            [(LossCause::RingFull, ring_full), (LossCause::NotTaken, not_taken), (LossCause::Bound, bound)]
-        {
-            if count > 0 {
-                metrics::counter!(names::JOURNAL_LOST, "cause" => cause.label()).increment(count);
-                tracing::error!(cause = cause.label(), count, "events were lost; the loss is recorded");
-            }
-        }
-    }
-
-    /// Tells readers up to where their reports are durable: one receipt a log.
-    fn send_receipts(&mut self) {
-        let receipts = self.judge.receipts().map(|(reader, log, number)| Post::Receipt { reader, log, number });
-        let (sent, left_out) = self.posts.send_all(receipts);
-        metrics::counter!(names::REPORT_RECEIPTED).increment(sent);
-        metrics::counter!(names::REPORT_DROPPED, "reason" => "receipt").increment(left_out);
-        self.judge.clear();
-    }
-
-    pub(super) fn show_head(&mut self) {
-        if let Some(outbox) = self.store.outbox() {
-            let head = outbox.head();
-            self.head.send_replace(Some(HeadSeen { epoch: head.epoch, number: head.number }));
-        }
-    }
-
     /// What is due by the clock.
     fn tick(&mut self) {
         self.headers.look_at_clock();
@@ -363,25 +240,5 @@ impl Journal {
             self.checkpoint();
         }
         self.show();
-    }
-
-    /// Writes a checkpoint if anything has happened since the last one.
-    fn checkpoint(&mut self) {
-        let Some(outbox) = self.store.outbox().filter(|_| self.uncheckpointed > 0) else { return };
-        let acknowledged = outbox.epochs().iter().map(|of| (of.epoch, of.acknowledged)).collect();
-        let checkpoint = Checkpoint { head: outbox.head(), acknowledged, fold: self.fold.clone() };
-        self.checkpointed_at = self.clock.monotonic();
-        match self.checkpoints.write(&checkpoint) {
-            Ok(()) => self.uncheckpointed = 0,
-            Err(error) => {
-                // The next one is due after as many events, or as long.
-                self.uncheckpointed = 1;
-                metrics::counter!(names::JOURNAL_CHECKPOINT_FAILURES).increment(1);
-                tracing::error!(%error, "cannot write a checkpoint; trying again");
-            }
-        }
-        if let (Some(outbox), Some(older)) = (self.store.outbox(), self.checkpoints.older) {
-            outbox.set_floor(older);
-        }
     }
 }

@@ -25,9 +25,22 @@ impl Histogram {
 
     /// Counts one sample.
     pub(crate) fn record(&self, sample: Duration) {
+        self.record_times(sample, 1);
+    }
+
+    /// Counts `times` samples of one size.
+    pub(crate) fn record_times(&self, sample: Duration, times: u64) {
         let ns = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX);
-        self.buckets[bucket_of(ns)].add(1);
-        self.sum_ns.add(ns);
+        self.buckets[bucket_of(ns)].add(times);
+        self.sum_ns.add(ns.wrapping_mul(times));
+    }
+}
+
+#[cfg(test)]
+impl Histogram {
+    /// Samples so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.buckets.iter().map(Count::get).sum()
     }
 }
 
@@ -107,16 +120,17 @@ mod tests {
     fn rendering_cumulates_over_workers() {
         let (one, two) = (Histogram::new(), Histogram::new());
         one.record(Duration::from_nanos(200));
-        two.record(Duration::from_nanos(300));
+        two.record_times(Duration::from_nanos(300), 2);
+        two.record_times(Duration::from_nanos(300), 0);
         two.record(Duration::from_secs(9));
         let mut text = String::new();
         render(&mut text, ("name", "help"), [&one, &two].into_iter());
         for line in [
             "name_bucket{le=\"0.000000256\"} 1",
-            "name_bucket{le=\"0.000000320\"} 2",
-            "name_bucket{le=\"+Inf\"} 3",
-            "name_sum 9.000000500",
-            "name_count 3",
+            "name_bucket{le=\"0.000000320\"} 3",
+            "name_bucket{le=\"+Inf\"} 4",
+            "name_sum 9.000000800",
+            "name_count 4",
         ] {
             assert!(text.lines().any(|rendered| rendered == line), "{line} is not in\n{text}");
         }

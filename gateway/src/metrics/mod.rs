@@ -4,6 +4,7 @@
 //! names a person or a card.
 
 mod histogram;
+mod kernel;
 pub(crate) mod names;
 mod tally;
 mod uplink;
@@ -20,7 +21,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use crate::failure::Failure;
 use crate::journal::JournalTally;
 pub(crate) use histogram::Histogram;
-pub(crate) use tally::Tally;
+pub(crate) use kernel::KernelDrops;
+pub(crate) use tally::{Count, Tally};
 use uplink::UplinkCopies;
 
 const COMMIT_HELP: &str = "From a commit's beginning until it is durable and told";
@@ -33,6 +35,7 @@ pub(crate) struct Collector {
     journal: Arc<JournalTally>,
     uplink: UplinkCopies,
     copies: Vec<Copy>,
+    kernel: Option<KernelDrops>,
 }
 
 /// One number of the workers and where its sum goes.
@@ -62,13 +65,22 @@ impl Collector {
         }
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         register();
-        Ok(Self { exporter, tallies, journal, uplink: UplinkCopies::of(uplink), copies: copies() })
+        Ok(Self { exporter, tallies, journal, uplink: UplinkCopies::of(uplink), copies: copies(), kernel: None })
+    }
+
+    /// Has the kernel's `drops` collected too.
+    #[must_use]
+    pub(crate) fn with(self, drops: KernelDrops) -> Self {
+        Self { kernel: Some(drops), ..self }
     }
 
     /// Copies the workers' counters, and keeps the exporter's memory bounded.
     pub(crate) fn collect(&self) {
         for copy in &self.copies {
             copy.to.absolute(self.tallies.iter().map(&copy.from).sum());
+        }
+        if let Some(dropped) = self.kernel.as_ref().and_then(KernelDrops::count) {
+            metrics::counter!(names::UDP_KERNEL_DROPPED).absolute(dropped);
         }
         self.uplink.copy();
         self.exporter.run_upkeep();
@@ -134,6 +146,7 @@ const EPOCHS_BEGUN: [NewEpochWhy; 7] = [
 
 /// Counters without labels that are raised where it happens.
 const REGISTERED: &[&str] = &[
+    names::UDP_KERNEL_DROPPED,
     names::SNAPSHOT_ADOPTED,
     names::SNAPSHOT_PLANS,
     names::STAMPS_WRITES,
@@ -170,7 +183,7 @@ fn copies() -> Vec<Copy> {
 }
 
 /// Picks one of a worker's counters.
-type Read = fn(&Tally) -> &tally::Count;
+type Read = fn(&Tally) -> &Count;
 
 /// The counters without labels.
 const PLAIN: &[(&str, Read)] = &[

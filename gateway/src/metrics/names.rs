@@ -3,6 +3,7 @@
 pub(crate) const BUILD_INFO: &str = "kalitka_build_info";
 pub(crate) const UDP_DATAGRAMS: &str = "kalitka_udp_datagrams_total";
 pub(crate) const UDP_DROPPED: &str = "kalitka_udp_dropped_total";
+pub(crate) const UDP_KERNEL_DROPPED: &str = "kalitka_udp_kernel_dropped_total";
 pub(crate) const UDP_SENT: &str = "kalitka_udp_sent_total";
 pub(crate) const UDP_SEND_FAILURES: &str = "kalitka_udp_send_failures_total";
 pub(crate) const UDP_RECEIVE_FAILURES: &str = "kalitka_udp_receive_failures_total";
@@ -77,6 +78,7 @@ pub(crate) const CONTROL_REQUESTS: &str = "kalitka_control_requests_total";
 pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (UDP_DATAGRAMS, "Datagrams received"),
     (UDP_DROPPED, "Datagrams dropped and never answered, by reason"),
+    (UDP_KERNEL_DROPPED, "Datagrams that the kernel dropped because a receive buffer was full"),
     (UDP_SENT, "Datagrams sent"),
     (UDP_SEND_FAILURES, "Datagrams that the kernel would not send"),
     (UDP_RECEIVE_FAILURES, "Receive calls that failed"),

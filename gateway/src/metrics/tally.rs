@@ -7,9 +7,10 @@ use kalitka_core::DropReason;
 use kalitka_protocol::reason::Verdict;
 
 use super::histogram::Histogram;
+use crate::udp::Sent;
 
 /// A number that one thread raises and others read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 
 impl Count {
@@ -91,6 +92,12 @@ impl Tally {
     pub(crate) fn verdict(&self, verdict: Verdict) -> &Count {
         let [granted, code] = verdict.to_bytes();
         &self.verdicts[usize::from(granted & 1)][usize::from(code)]
+    }
+
+    /// Counts what became of datagrams to be sent.
+    pub(crate) fn sent(&self, Sent { sent, failed }: Sent) {
+        self.sent.add(sent);
+        self.send_failures.add(failed);
     }
 
     /// Shows at `now` that the worker lives.

@@ -1,11 +1,21 @@
 //! Readers over UDP: sockets, and the threads that serve them.
 
+mod batch;
+mod deliver;
 mod effects;
+mod places;
+mod pool;
 mod post;
 mod socket;
+mod steering;
 mod wake;
 mod worker;
 
+pub(crate) use batch::Sent;
+pub(crate) use pool::Pool;
 pub(crate) use post::{Post, Posts};
 pub(crate) use socket::{Sockets, bind};
-pub(crate) use worker::{Pool, Shared};
+pub(crate) use worker::Shared;
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ impl Posts {
     /// A box for each of so many workers that do not run.
     #[cfg(test)]
     pub(crate) fn detached(workers: usize) -> (Self, Vec<Receiver<Post>>) {
-        let bells: Vec<_> = (0..workers).filter_map(|_| Bell::new().ok()).collect();
+        let bells: Vec<_> = (0..workers).map(|_| Bell::new(0, None)).collect();
         Self::new(&bells)
     }
 
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn post_reaches_the_worker_that_owns_its_reader_and_what_has_no_room_is_counted() {
-        let bells = [Bell::new().unwrap(), Bell::new().unwrap()];
+        let bells = [Bell::new(0, None), Bell::new(1, None)];
         let (posts, inboxes) = Posts::new(&bells);
         let receipt = |reader: u32| Post::Receipt { reader: ReaderId(reader), log: LogId(1), number: 1 };
         assert_eq!(posts.send_all([receipt(4), receipt(7)].into_iter()), (2, 0));

@@ -1,29 +1,29 @@
-//! The workers: one thread, one socket and one [`kalitka_core::Worker`] each. Between receiving and sending there is no
-//! lock, no allocation and no disk.
+//! A worker: one thread, one socket and one [`kalitka_core::Worker`].
+//!
+//! It lives in turns. A turn takes a batch of datagrams by one call, opens all of them, answers all of them, sends the answers
+//! by one call, and only then records what it decided. Between receiving and sending there is no lock, no allocation and no
+//! disk, and a turn in which nothing else happens makes no other system call.
 
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use kalitka_core::{Keys, Now, Outcome, Output, Overlay, Texts, View, World};
-use kalitka_protocol::limits::DATAGRAM_MAX;
-use kalitka_protocol::{ReaderId, Stamp};
+use kalitka_core::{Keys, Now, Opened, Opening, Outcome, Output, Overlay, Texts, View, World};
+use nix::errno::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::post::{Post, Posts};
+use super::batch::{Datagram, Wait, Wire};
+use super::places::Places;
+use super::post::Post;
 use super::wake::Bell;
 use crate::clock::Clock;
-use crate::entropy::SystemEntropy;
-use crate::failure::Failure;
-use crate::journal::{Door as JournalDoor, Moment};
-use crate::limits::{BATCH_MAX, HAND_OVER_MAX, WORKER_HEARTBEAT};
+use crate::journal::{Moment, Recorder};
+use crate::limits::{BATCH_MAX, HANDSHAKES_A_TURN};
 use crate::metrics::Tally;
 use crate::published::Published;
 use crate::stamps::Taken;
-use crate::thread::{self, Ended};
 
 /// What all workers look at.
 pub(crate) struct Shared {
@@ -33,273 +33,247 @@ pub(crate) struct Shared {
     pub(crate) overlay: Arc<Overlay>,
     pub(crate) texts: Texts,
     pub(crate) fall_back_after_ms: u16,
+    /// How long a worker looks for the next datagram before it sleeps.
+    pub(crate) spin: Duration,
     pub(crate) tallies: Arc<[Tally]>,
-}
-
-impl Shared {
-    /// The moment that is `monotonic`, by both clocks.
-    pub(super) fn moment(&self, monotonic: Duration) -> Moment {
-        Moment { wall_us: Clock::wall_us(), monotonic }
-    }
-}
-
-/// The running workers.
-pub(crate) struct Pool {
-    posts: Posts,
-    stopping: Arc<AtomicBool>,
-    bells: Vec<Bell>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Pool {
-    /// Starts a worker for each of `sockets`. `stamps` are the highest from before; new ones go to `taken`, and what happens
-    /// to the journal. When a worker ends, asked or not, `ended` is told.
-    ///
-    /// # Errors
-    /// [`Failure::Environment`] when the system gives no thread or random bytes.
-    pub(crate) fn start(
-        shared: &Arc<Shared>,
-        sockets: Vec<UdpSocket>,
-        stamps: &[(ReaderId, Stamp)],
-        taken: &SyncSender<Taken>,
-        journal: &JournalDoor,
-        ended: &Ended,
-    ) -> Result<Self, Failure> {
-        let no_worker = |error: io::Error| Failure::Environment(format!("cannot start a worker: {error}"));
-        let workers = u8::try_from(sockets.len()).unwrap_or(u8::MAX);
-        let bells = sockets.iter().map(|_| Bell::new()).collect::<io::Result<Vec<_>>>().map_err(no_worker)?;
-        let (doors, inboxes): (Vec<_>, Vec<_>) = bells
-            .iter()
-            .map(|bell| (bell.clone(), sync_channel(HAND_OVER_MAX)))
-            .map(|(bell, (door, inbox))| (Door { door, bell }, inbox))
-            .unzip();
-        let (posts, post_boxes) = Posts::new(&bells);
-        let mut pool = Self { posts, stopping: Arc::default(), bells: bells.clone(), threads: Vec::new() };
-        let inboxes = inboxes.into_iter().zip(post_boxes);
-        for (((index, socket), bell), (inbox, posts)) in (0..workers).zip(sockets).zip(bells).zip(inboxes) {
-            let entropy = Box::new(SystemEntropy::new()?);
-            let worker = Worker {
-                index,
-                core: kalitka_core::Worker::new(index, workers, stamps.iter().copied(), entropy),
-                shared: Arc::clone(shared),
-                stopping: Arc::clone(&pool.stopping),
-                socket,
-                bell,
-                inbox,
-                posts,
-                doors: doors.clone(),
-                taken: taken.clone(),
-                journal: journal.clone(),
-                buffer: Box::new([0; BUFFER_LEN]),
-                out: Output::new(),
-            };
-            pool.threads.push(thread::spawn(&format!("udp-{index}"), ended, || worker.run())?);
-        }
-        Ok(pool)
-    }
-
-    /// Where post for their readers is left.
-    pub(crate) fn posts(&self) -> Posts {
-        self.posts.clone()
-    }
-
-    /// Lets the workers finish the datagrams in their hands and waits for them.
-    pub(crate) fn stop(self) {
-        self.stopping.store(true, Ordering::Release);
-        self.bells.iter().for_each(Bell::ring);
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker had panicked");
-            }
-        }
-    }
-}
-
-/// One byte more than a datagram may have, so that a longer one shows.
-const BUFFER_LEN: usize = DATAGRAM_MAX + 1;
-
-/// A datagram for another worker.
-struct Handed {
-    from: SocketAddr,
-    len: usize,
-    bytes: [u8; BUFFER_LEN],
 }
 
 /// Where a worker takes what others hand over.
 #[derive(Clone)]
-struct Door {
-    door: SyncSender<Handed>,
-    bell: Bell,
+pub(super) struct Door {
+    pub(super) door: SyncSender<Datagram>,
+    pub(super) bell: Bell,
 }
 
 pub(super) struct Worker {
-    index: u8,
+    pub(super) index: u8,
     pub(super) core: kalitka_core::Worker,
     pub(super) shared: Arc<Shared>,
-    stopping: Arc<AtomicBool>,
-    socket: UdpSocket,
-    bell: Bell,
-    inbox: Receiver<Handed>,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) bell: Bell,
+    /// How long it sleeps at most: the socket's receive time-out.
+    pub(super) patience: Duration,
+    /// What other workers hand over.
+    pub(super) inbox: Receiver<Datagram>,
+    /// What the journal has for its readers.
     pub(super) posts: Receiver<Post>,
     /// Of all workers, by index.
-    doors: Vec<Door>,
+    pub(super) doors: Vec<Door>,
     pub(super) taken: SyncSender<Taken>,
-    pub(super) journal: JournalDoor,
-    buffer: Box<[u8; BUFFER_LEN]>,
-    pub(super) out: Output,
+    pub(super) journal: Recorder,
+    pub(super) desk: Desk,
+}
+
+/// The datagrams in hand, by place, and for each what comes of it.
+pub(super) struct Desk {
+    pub(super) datagrams: Box<[Datagram]>,
+    pub(super) outs: Box<[Output]>,
+    /// So many at the front are initiations that were put off in the last turn.
+    pub(super) put_off: usize,
+    /// The journal may have left more than the last turn took.
+    pub(super) has_post: bool,
+}
+
+impl Desk {
+    pub(super) fn new() -> Self {
+        let outs = (0..BATCH_MAX).map(|_| Output::new()).collect();
+        Self { datagrams: vec![Datagram::EMPTY; BATCH_MAX].into(), outs, put_off: 0, has_post: false }
+    }
+
+    /// The datagrams at `places` that are to be sent back to where theirs came from.
+    fn replies(&self, places: Places) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+        places.map(|place| (self.outs[place].datagram(), self.datagrams[place].from))
+    }
+}
+
+/// One turn's circumstances.
+pub(super) struct Turn<'a> {
+    pub(super) world: World<'a>,
+    /// When its batch was there.
+    pub(super) at: Moment,
+    pub(super) tally: &'a Tally,
+}
+
+impl Turn<'_> {
+    const fn now(&self) -> Now {
+        Now { monotonic: self.at.monotonic, wall_ms: self.at.wall_us.div_euclid(1000) }
+    }
 }
 
 impl Worker {
-    fn run(mut self) {
+    pub(super) fn run(mut self, mut wire: Wire) {
         let shared = Arc::clone(&self.shared);
         let tally = &shared.tallies[usize::from(self.index)];
         tally.beat(shared.clock.monotonic());
         while !self.stopping.load(Ordering::Acquire) {
-            if self.batch(&shared, tally) == Batch::Drained {
-                self.bell.sleep(&self.socket, self.patience());
-            }
-            tally.beat(shared.clock.monotonic());
+            self.turn(&mut wire, &shared, tally);
         }
     }
 
-    /// How long there is nothing to do by itself.
-    fn patience(&self) -> Duration {
-        let due = self.core.next_timeout().map(|due| due.saturating_sub(self.shared.clock.monotonic()));
-        due.unwrap_or(WORKER_HEARTBEAT).min(WORKER_HEARTBEAT)
-    }
-
-    /// Takes up to [`BATCH_MAX`] datagrams under one view of the world, and delivers as much of what the journal has left.
-    fn batch(&mut self, shared: &Shared, tally: &Tally) -> Batch {
+    /// Waits for a batch and does all that is due.
+    pub(super) fn turn(&mut self, wire: &mut Wire, shared: &Shared, tally: &Tally) {
+        let count = self.take_in(wire, tally);
+        let monotonic = shared.clock.monotonic();
+        tally.beat(monotonic);
         let (view, keys) = (shared.views.load(), shared.keys.load());
-        let Some(keys) = keys.as_deref() else { return Batch::Drained };
+        // The table of keys is there before the first worker is.
+        let Some(keys) = keys.as_deref() else { return };
         let Shared { overlay, texts, fall_back_after_ms, .. } = shared;
-        let view = view.as_deref();
-        let world = World { view, overlay, keys, texts, fall_back_after_ms: *fall_back_after_ms };
-        let delivered = self.deliver(keys, tally);
-        for turn in 0..BATCH_MAX {
-            let Some((len, from)) = self.receive(turn % 2 == 0, tally) else { return delivered };
-            let at = shared.moment(shared.clock.monotonic());
-            let now = Now { monotonic: at.monotonic, wall_ms: at.wall_us.div_euclid(1000) };
-            self.take(&world, now, len, from, tally);
-            if self.note_effects(at, view, keys, tally) {
-                tally.service.record(shared.clock.monotonic().saturating_sub(now.monotonic));
+        let world = World { view: view.as_deref(), overlay, keys, texts, fall_back_after_ms: *fall_back_after_ms };
+        let turn = Turn { world, at: Moment { wall_us: Clock::wall_us(), monotonic }, tally };
+        let initiations = self.answer(&turn, wire, count);
+        self.shake_hands(&turn, wire, initiations);
+        self.deliver(&turn, wire);
+        self.journal.publish();
+    }
+
+    /// Lays datagrams on the desk, behind those put off; gives how many lie there. What others hand over has at most half
+    /// of the room, and what the socket has the other: a flood of the one does not starve the other.
+    fn take_in(&mut self, wire: &mut Wire, tally: &Tally) -> usize {
+        let mut count = self.desk.put_off;
+        let handed_end = count + (BATCH_MAX - count) / 2;
+        while count < handed_end
+            && let Ok(handed) = self.inbox.try_recv()
+        {
+            self.desk.datagrams[count] = handed;
+            count += 1;
+        }
+        let received = if count == 0 && !self.desk.has_post {
+            self.wait(wire)
+        } else {
+            wire.receive(&mut self.desk.datagrams[count..], Wait::No)
+        };
+        match received {
+            Ok(received) => count + self.without_calls(count, received, tally),
+            Err(Errno::EAGAIN | Errno::EINTR) => count,
+            Err(_) => {
+                tally.receive_failures.add(1);
+                count
             }
         }
-        Batch::Full
     }
 
-    /// Takes a datagram into the buffer; gives its length and where it came from. What others hand over and what the socket
-    /// has come first by turns, so that a flood of the one does not starve the other.
-    fn receive(&mut self, handed_first: bool, tally: &Tally) -> Option<(usize, SocketAddr)> {
-        if handed_first && let Some(handed) = self.receive_handed() {
-            return Some(handed);
-        }
-        match self.socket.recv_from(&mut self.buffer[..]) {
-            Ok(received) => {
-                tally.received.add(1);
-                return Some(received);
+    /// Takes up to a batch, and sleeps if there is nothing: until a datagram comes, the bell rings, or something is due.
+    fn wait(&mut self, wire: &mut Wire) -> Result<usize, Errno> {
+        if !self.shared.spin.is_zero() {
+            let until = self.shared.clock.monotonic() + self.shared.spin;
+            while !self.bell.is_called() && self.shared.clock.monotonic() < until {
+                match wire.receive(&mut self.desk.datagrams, Wait::No) {
+                    Err(Errno::EAGAIN) => {}
+                    done => return done,
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => tally.receive_failures.add(1),
         }
-        if handed_first { None } else { self.receive_handed() }
+        let wait = match (self.bell.may_sleep(), self.core.next_timeout()) {
+            (false, _) => Wait::No,
+            (true, None) => Wait::ForOne,
+            (true, Some(due)) => {
+                let patience = due.saturating_sub(self.shared.clock.monotonic()).min(self.patience);
+                // An interrupted sleep is a short one.
+                let _ =
+                    poll(&mut [PollFd::new(wire.socket(), PollFlags::IN)], Timespec::try_from(patience).ok().as_ref());
+                Wait::No
+            }
+        };
+        let received = wire.receive(&mut self.desk.datagrams, wait);
+        self.bell.awake();
+        received
     }
 
-    fn receive_handed(&mut self) -> Option<(usize, SocketAddr)> {
-        let handed = self.inbox.try_recv().ok()?;
-        *self.buffer = handed.bytes;
-        Some((handed.len, handed.from))
+    /// Clears the bell's calls away from the `received` datagrams behind the first `count`; gives how many are left.
+    fn without_calls(&mut self, count: usize, received: usize, tally: &Tally) -> usize {
+        let (mut place, mut end) = (count, count + received);
+        while place < end {
+            let datagram = &self.desk.datagrams[place];
+            if self.bell.is_call(datagram.bytes(), datagram.from) {
+                end -= 1;
+                self.desk.datagrams.swap(place, end);
+            } else {
+                place += 1;
+            }
+        }
+        tally.received.add((end - count) as u64);
+        end - count
     }
 
-    fn take(&mut self, world: &World<'_>, now: Now, len: usize, from: SocketAddr, tally: &Tally) {
-        match self.core.handle(world, now, from, &mut self.buffer[..len], &mut self.out) {
-            Outcome::Reply(_) => self.send(from, tally),
-            Outcome::HandOver { worker } => self.hand_over(worker, len, from, tally),
+    /// Answers the first `count` datagrams but for the initiations, and gives where those lie.
+    fn answer(&mut self, turn: &Turn<'_>, wire: &mut Wire, count: usize) -> Places {
+        let Turn { world, tally, .. } = turn;
+        let now = turn.now();
+        let mut opened: [Option<Opened>; BATCH_MAX] = [const { None }; BATCH_MAX];
+        let (mut initiations, mut replies) = (Places::NONE, Places::NONE);
+        for (place, opened) in opened.iter_mut().enumerate().take(count) {
+            let (datagram, out) = (&mut self.desk.datagrams[place], &mut self.desk.outs[place]);
+            match self.core.open(world, now, datagram.from, datagram.bytes_mut(), out) {
+                Opening::Sealed(sealed) => *opened = Some(sealed),
+                Opening::Initiation => initiations.add(place),
+                Opening::Over(outcome) => replies.add_if(self.settle(place, outcome, tally), place),
+            }
+        }
+        for (place, opened) in opened.into_iter().enumerate().take(count) {
+            let Some(opened) = opened else { continue };
+            let (datagram, out) = (&self.desk.datagrams[place], &mut self.desk.outs[place]);
+            let outcome = self.core.answer(world, now, datagram.from, opened, out);
+            replies.add_if(self.settle(place, outcome, tally), place);
+        }
+        self.send(wire, replies, tally);
+        let sent = if replies.is_empty() { turn.at.monotonic } else { self.shared.clock.monotonic() };
+        let mut asked = 0;
+        for place in 0..count {
+            asked += u64::from(self.note_effects(turn, place));
+        }
+        tally.service.record_times(sent.saturating_sub(turn.at.monotonic), asked);
+        self.journal.publish();
+        initiations
+    }
+
+    /// Shakes hands with those who want to at `initiations`, until as many as a turn has time for have proved authentic; the
+    /// others are put off to the next turn, which answers what comes in between first.
+    fn shake_hands(&mut self, turn: &Turn<'_>, wire: &mut Wire, mut initiations: Places) {
+        let (mut authentic, mut replies) = (0, Places::NONE);
+        while authentic < HANDSHAKES_A_TURN
+            && let Some(place) = initiations.next()
+        {
+            let (datagram, out) = (&mut self.desk.datagrams[place], &mut self.desk.outs[place]);
+            let outcome = self.core.shake_hands(&turn.world, turn.now(), datagram.from, datagram.bytes_mut(), out);
+            authentic += usize::from(!out.effects().is_empty());
+            replies.add_if(self.settle(place, outcome, turn.tally), place);
+            self.note_effects(turn, place);
+        }
+        self.send(wire, replies, turn.tally);
+        self.desk.put_off = 0;
+        for place in initiations {
+            self.desk.datagrams.swap(self.desk.put_off, place);
+            self.desk.put_off += 1;
+        }
+    }
+
+    /// Counts what became of the datagram at `place`, or hands it over; says whether a reply is to be sent.
+    fn settle(&self, place: usize, outcome: Outcome, tally: &Tally) -> bool {
+        match outcome {
+            Outcome::Reply(_) => return true,
+            Outcome::HandOver { worker } => self.hand_over(worker, &self.desk.datagrams[place], tally),
             Outcome::Silent => {}
             Outcome::Dropped(reason) => tally.dropped(reason).add(1),
         }
+        false
     }
 
-    /// Sends the datagram that the last step left.
-    pub(super) fn send(&self, to: SocketAddr, tally: &Tally) {
-        match self.socket.send_to(self.out.datagram(), to) {
-            Ok(_) => tally.sent.add(1),
-            Err(_) => tally.send_failures.add(1),
+    fn send(&self, wire: &mut Wire, replies: Places, tally: &Tally) {
+        if !replies.is_empty() {
+            tally.sent(wire.send(self.desk.replies(replies)));
         }
     }
 
-    fn hand_over(&self, worker: u8, len: usize, from: SocketAddr, tally: &Tally) {
-        let handed = Handed { from, len, bytes: *self.buffer };
+    fn hand_over(&self, worker: u8, datagram: &Datagram, tally: &Tally) {
         let door = self.doors.get(usize::from(worker));
-        match door.map(|door| (door.door.try_send(handed), &door.bell)) {
-            Some((Ok(()), bell)) => {
+        match door.filter(|door| door.door.try_send(*datagram).is_ok()) {
+            Some(Door { bell, .. }) => {
                 tally.handed_over.add(1);
                 bell.ring();
             }
             // A reader whose datagram is lost here sends again.
-            Some((Err(TrySendError::Full(_) | TrySendError::Disconnected(_)), _)) | None => tally.hand_over_lost.add(1),
+            None => tally.hand_over_lost.add(1),
         }
-    }
-}
-
-#[derive(PartialEq, Eq)]
-pub(super) enum Batch {
-    /// Nothing is left to take.
-    Drained,
-    /// More may wait.
-    Full,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn worker(socket: UdpSocket, inbox: Receiver<Handed>) -> Worker {
-        let tallies = [const { Tally::new() }];
-        let shared = Shared {
-            clock: Clock::start(),
-            views: Arc::new(Published::new(None)),
-            overlay: Arc::default(),
-            keys: Arc::new(Published::new(Some(Arc::default()))),
-            texts: Texts::default(),
-            fall_back_after_ms: 1000,
-            tallies: Arc::new(tallies),
-        };
-        Worker {
-            index: 0,
-            core: kalitka_core::Worker::new(0, 1, [], Box::new(SystemEntropy::new().unwrap())),
-            shared: Arc::new(shared),
-            stopping: Arc::default(),
-            socket,
-            bell: Bell::new().unwrap(),
-            inbox,
-            posts: sync_channel(1).1,
-            doors: Vec::new(),
-            taken: sync_channel(1).0,
-            journal: crate::journal::ring().0,
-            buffer: Box::new([0; BUFFER_LEN]),
-            out: Output::new(),
-        }
-    }
-
-    #[test]
-    fn flood_of_handed_datagrams_does_not_starve_the_socket() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let from = socket.local_addr().unwrap();
-        let (door, inbox) = sync_channel(HAND_OVER_MAX);
-        for _ in 0..HAND_OVER_MAX {
-            door.try_send(Handed { from, len: 1, bytes: [77; BUFFER_LEN] }).unwrap();
-        }
-        for _ in 0..BATCH_MAX {
-            socket.send_to(&[78], from).unwrap();
-        }
-        let mut worker = worker(socket, inbox);
-        let shared = Arc::clone(&worker.shared);
-        assert!(worker.batch(&shared, &shared.tallies[0]) == Batch::Full);
-        assert_eq!(shared.tallies[0].received.get(), BATCH_MAX as u64 / 2);
-        // And with nothing on the socket all that was handed over is still taken.
-        while worker.batch(&shared, &shared.tallies[0]) == Batch::Full {}
-        assert!(worker.inbox.try_recv().is_err());
     }
 }

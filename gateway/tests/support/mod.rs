@@ -186,6 +186,11 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next log line with `message`.
     pub(crate) fn await_log(&self, message: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;

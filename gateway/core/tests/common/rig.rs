@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kalitka_core::{Effect, Entropy, Keys, Now, Outcome, Output, Overlay, Texts, View, Worker, World};
+use kalitka_core::{Effect, Entropy, Keys, Now, Opening, Outcome, Output, Overlay, Texts, View, Worker, World};
 use kalitka_protocol::datagram::Datagram;
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys, Welcome};
 use kalitka_protocol::limits::{DATAGRAM_MAX, SEALED_HEADER_LEN};
@@ -87,6 +87,27 @@ impl Rig {
         worker.handle(&world, *now, from, &mut datagram, out)
     }
 
+    /// Opens a copy of `datagram`, to be answered later.
+    pub(crate) fn open(&mut self, from: SocketAddr, datagram: &[u8]) -> Open {
+        let (mut datagram, mut out) = (datagram.to_vec(), Output::new());
+        let Self { worker, keys, texts, view, overlay, now, .. } = self;
+        let world = World { view: view.as_ref(), overlay, keys, texts, fall_back_after_ms: 1000 };
+        let opening = worker.open(&world, *now, from, &mut datagram, &mut out);
+        Open { from, datagram, opening, out }
+    }
+
+    /// What becomes of a datagram after it has been opened.
+    pub(crate) fn answer(&mut self, Open { from, mut datagram, opening, mut out }: Open) -> Taken {
+        let Self { worker, keys, texts, view, overlay, now, .. } = self;
+        let world = World { view: view.as_ref(), overlay, keys, texts, fall_back_after_ms: 1000 };
+        let outcome = match opening {
+            Opening::Sealed(opened) => worker.answer(&world, *now, from, opened, &mut out),
+            Opening::Initiation => worker.shake_hands(&world, *now, from, &mut datagram, &mut out),
+            Opening::Over(outcome) => outcome,
+        };
+        Taken { outcome, reply: out.datagram().to_vec(), effects: out.effects().to_vec() }
+    }
+
     /// What the worker sends by itself now, each with where it goes, and what it tells of meanwhile.
     pub(crate) fn poll(&mut self) -> (Vec<(SocketAddr, Vec<u8>)>, Vec<Effect>) {
         let (mut sent, mut effects) = (Vec::new(), Vec::new());
@@ -125,6 +146,29 @@ impl Rig {
         let empty = reader.seal(&[]);
         assert_eq!(self.take(reader.address, &empty), Outcome::Silent);
     }
+}
+
+/// A datagram that has been opened, with the output that it was opened into.
+pub(crate) struct Open {
+    pub(crate) from: SocketAddr,
+    datagram: Vec<u8>,
+    pub(crate) opening: Opening,
+    out: Output,
+}
+
+impl Open {
+    /// What is over after the first step.
+    pub(crate) fn over(&self) -> Option<Outcome> {
+        if let Opening::Over(outcome) = self.opening { Some(outcome) } else { None }
+    }
+}
+
+/// All that came of a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) outcome: Outcome,
+    pub(crate) reply: Vec<u8>,
+    pub(crate) effects: Vec<Effect>,
 }
 
 /// The reader's end of a session.

@@ -3,4 +3,5 @@
 mod hub;
 mod orders;
 mod rig;
+mod rings;
 mod taking;

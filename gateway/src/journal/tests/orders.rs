@@ -204,13 +204,13 @@ fn command_to_every_reader_ends_with_the_last_and_is_recorded_for_each() {
         readers.push(reader);
     }
     assert_eq!(readers, READERS);
-    rig.door.command_ended(READERS[1], 7, CommandOutcome::GivenUp);
+    rig.command_ended(READERS[1], 7, CommandOutcome::GivenUp);
     rig.standing();
     assert!(replied.try_recv().is_err() && recorded(&rig).is_empty(), "told before the last reader");
     // Come again meanwhile it is not begun again, and hears of the same end.
     let (reply, again) = tokio::sync::oneshot::channel();
     rig.door.uplink(Request::Command { envelope, reply }).unwrap();
-    rig.door.command_ended(READERS[0], 7, CommandOutcome::Done);
+    rig.command_ended(READERS[0], 7, CommandOutcome::Done);
     assert_eq!(replied.blocking_recv().unwrap(), (7, CommandOutcome::GivenUp));
     assert_eq!(again.blocking_recv().unwrap(), (7, CommandOutcome::GivenUp));
     assert!(rig.is_silent(), "it was begun again");

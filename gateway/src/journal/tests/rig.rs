@@ -1,5 +1,6 @@
 //! A journal in a folder of its own, with nobody around it.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -12,7 +13,7 @@ use kalitka_protocol::event::{Body, Event, Events};
 use kalitka_protocol::handshake::Psk;
 use kalitka_protocol::message::{Report, ReportKind};
 use kalitka_protocol::reason::{Denial, Direction, Verdict};
-use kalitka_protocol::upstream::Hello;
+use kalitka_protocol::upstream::{CommandOutcome, Hello};
 use kalitka_protocol::{BootId, EpochId, LogId, ReaderId};
 use kalitka_snapshot::model::PortalMode;
 use kalitka_uplink::{HeadSeen, Request, Run};
@@ -20,7 +21,9 @@ use tempfile::TempDir;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::journal::{Door, Holder, Journal, JournalStatus, JournalTally, Moment, SafetyFile, Setup, Work, ring};
+use crate::journal::{
+    Door, Holder, Journal, JournalStatus, JournalTally, Moment, Recorder, SafetyFile, Setup, Work, rings,
+};
 use crate::published::Published;
 use crate::udp::{Post, Posts};
 
@@ -29,11 +32,16 @@ pub(super) const BUILDING: u32 = 17;
 /// The readers that have keys.
 pub(super) const READERS: [ReaderId; 2] = [ReaderId(101), ReaderId(102)];
 pub(super) const LOG: LogId = LogId(7);
+/// Records that a worker's ring has room for.
+pub(super) const RING: usize = 4096;
+const WORKERS: usize = 2;
 pub(super) const BOUNDS: Bounds = Bounds { events_max: 100_000, bytes_max: 1 << 30, keep_acknowledged: 1000 };
 
 /// A running journal.
 pub(super) struct Rig {
     state: PathBuf,
+    /// Of each worker.
+    pub(super) recorders: Vec<RefCell<Recorder>>,
     pub(super) door: Door,
     pub(super) overlay: Arc<Overlay>,
     posts: Receiver<Post>,
@@ -41,6 +49,8 @@ pub(super) struct Rig {
     head: watch::Receiver<Option<HeadSeen>>,
     pub(super) live: broadcast::Sender<Arc<[u8]>>,
     clock: Clock,
+    /// Until it begins.
+    journal: Option<Journal>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,10 +60,17 @@ impl Rig {
     }
 
     pub(super) fn start_within(state: &Path, operators: Vec<[u8; 32]>, bounds: Bounds) -> Self {
+        let mut rig = Self::stalled(state, operators, bounds, RING);
+        rig.begin();
+        rig
+    }
+
+    /// A journal that has not begun yet, with rings for `capacity` records each.
+    pub(super) fn stalled(state: &Path, operators: Vec<[u8; 32]>, bounds: Bounds, capacity: usize) -> Self {
         // What it says of its troubles is shown with a test that fails.
         let _ = tracing_subscriber::fmt().with_test_writer().with_ansi(false).try_init();
         let clock = Clock::start();
-        let (door, ring) = ring();
+        let (recorders, door, ring) = rings(WORKERS, capacity);
         let (posts, mut boxes) = Posts::detached(1);
         let (safety_file, kept) = SafetyFile::open(state);
         let overlay = Arc::new(Overlay::default());
@@ -83,9 +100,25 @@ impl Rig {
             status,
             tally: Arc::new(JournalTally::new()),
         });
-        let thread = Some(std::thread::spawn(move || journal.run()));
-        let state = state.into();
-        Self { state, door, overlay, posts: boxes.remove(0), status: shown, head: head_seen, live, clock, thread }
+        Self {
+            state: state.into(),
+            recorders: recorders.into_iter().map(RefCell::new).collect(),
+            door,
+            overlay,
+            posts: boxes.remove(0),
+            status: shown,
+            head: head_seen,
+            live,
+            clock,
+            journal: Some(journal),
+            thread: None,
+        }
+    }
+
+    /// Lets the journal begin.
+    pub(super) fn begin(&mut self) {
+        let journal = self.journal.take().unwrap();
+        self.thread = Some(std::thread::spawn(move || journal.run()));
     }
 
     /// Ends the journal in order.
@@ -106,6 +139,11 @@ impl Rig {
     }
 
     pub(super) fn decided(&self, request: u32) {
+        self.decided_at(0, request);
+    }
+
+    /// A decision of `worker`.
+    pub(super) fn decided_at(&self, worker: usize, request: u32) {
         let decision = Decision {
             verdict: Verdict::Deny(Denial::UnknownCredential),
             credential: None,
@@ -115,13 +153,28 @@ impl Rig {
             generation: 0,
             hold_open_ms: 0,
         };
-        let decided =
-            Decided { reader: READERS[0], boot: BootId(1), request, direction: Direction::Entry, age_ms: 3, decision };
-        self.door.decided(self.now(), decided, Holder::default());
+        let reader = READERS[worker];
+        let decided = Decided { reader, boot: BootId(1), request, direction: Direction::Entry, age_ms: 3, decision };
+        self.tell(worker, |recorder| recorder.decided(self.now(), decided, Holder::default()));
     }
 
     pub(super) fn reported(&self, number: u64, oldest: bool) {
-        self.door.reported(self.now(), READERS[0], report(number, oldest));
+        self.reported_at(0, number, oldest);
+    }
+
+    /// A report of a reader of `worker`.
+    pub(super) fn reported_at(&self, worker: usize, number: u64, oldest: bool) {
+        self.tell(worker, |recorder| recorder.reported(self.now(), READERS[worker], report(number, oldest)));
+    }
+
+    pub(super) fn command_ended(&self, reader: ReaderId, id: u64, outcome: CommandOutcome) {
+        self.tell(0, |recorder| recorder.command_ended(reader, id, outcome));
+    }
+
+    fn tell(&self, worker: usize, tell: impl FnOnce(&mut Recorder)) {
+        let mut recorder = self.recorders[worker].borrow_mut();
+        tell(&mut recorder);
+        recorder.publish();
     }
 
     /// What comes out for a worker next.

@@ -2,8 +2,7 @@
 
 use kalitka_protocol::event::{Body, Event, LossCause, kind};
 
-use super::rig::{BOUNDS, Rig};
-use crate::limits::JOURNAL_WAITING_MAX;
+use super::rig::{BOUNDS, RING, Rig};
 
 /// SPEC 7.3, 7.4: in order, each once, the receipt cumulative.
 #[test]
@@ -143,7 +142,7 @@ fn decisions_that_the_ring_has_no_room_for_are_a_counted_loss() {
     let place = folder.path().join("outbox");
     std::fs::write(&place, "no folder").unwrap();
     let rig = Rig::start(&folder, Vec::new());
-    let many = u32::try_from(JOURNAL_WAITING_MAX * 4).unwrap();
+    let many = u32::try_from(RING * 16).unwrap();
     for request in 1..=many {
         rig.decided(request);
     }

@@ -1,0 +1,232 @@
+//! Commits: what the batch holds becomes durable, and only then is anybody told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalitka_core::Fold;
+use kalitka_outbox::Head;
+use kalitka_protocol::event::{Body, Events, Loss, LossCause, kind};
+use kalitka_uplink::HeadSeen;
+
+use super::batch::Batch;
+use super::checkpoint::Checkpoint;
+use super::writer::Journal;
+use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_PART, CHECKPOINT_PAUSE, COMMIT_DELAY};
+use crate::metrics::names;
+use crate::udp::Post;
+
+/// What was lost and is not recorded yet.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    ring_full: u64,
+    pub(super) not_taken: u64,
+    pub(super) bound: Vec<Loss>,
+}
+
+impl Journal {
+    /// Whether a commit should begin now: somebody waits for it, or what is held has waited long enough. Nobody waits for a
+    /// decision to be durable, and each commit costs as much as hundreds of events.
+    pub(super) fn is_commit_due(&mut self) -> bool {
+        if self.judge.receipts().len() > 0 || !self.told_later.is_empty() {
+            return true;
+        }
+        if self.batch.is_empty() || !self.store.is_taking() {
+            return false;
+        }
+        let now = self.clock.monotonic();
+        *self.held_since.get_or_insert(now) + COMMIT_DELAY <= now
+    }
+
+    /// Makes what the batch holds durable and then tells of it; says whether the store is well.
+    pub(super) fn commit(&mut self) -> bool {
+        self.held_since = None;
+        self.losses.ring_full += self.ring.take_decisions_lost();
+        if !self.store.is_taking() {
+            // What was judged before the store failed comes again, and must not be in the batch twice then.
+            if self.judge.receipts().len() > 0 {
+                self.batch.forget_reports();
+            }
+            self.judge.clear();
+            return false;
+        }
+        let begun = self.clock.monotonic();
+        self.push_front(begun);
+        if self.front.is_empty() && self.batch.is_empty() {
+            self.send_receipts();
+            return true;
+        }
+        let Some(head) = self.store.outbox().map(|outbox| outbox.head()) else { return false };
+        let begins_epoch = !self.store.beginning().is_empty();
+        let tells = self.front.tells() || self.batch.tells();
+        let count = self.front.len() + self.batch.len();
+        let events = joined(&mut self.front, &mut self.batch, &mut self.both, head);
+        let Some(head) = self.store.append(events, begun) else {
+            self.front.clear(None);
+            self.batch.forget_reports();
+            self.judge.clear();
+            return false;
+        };
+        if tells {
+            apply(&mut self.fold, events);
+        }
+        if self.live.receiver_count() > 0 {
+            // Somebody listened a moment ago.
+            let _ = self.live.send(Arc::from(events));
+        }
+        self.front.clear(None);
+        self.batch.clear(Some((head.epoch, head.number + 1)));
+        self.committed(begun, count as u64);
+        if begins_epoch {
+            // From now on a store that is not there any more is missed.
+            self.checkpoint();
+        }
+        self.checkpoint_if_due(begun);
+        true
+    }
+
+    /// Commits, or says what is wrong.
+    pub(super) fn commit_or_fail(&mut self) -> Result<(), String> {
+        if self.commit() { Ok(()) } else { Err(self.store.trouble().unwrap_or("the outbox is not open").into()) }
+    }
+
+    /// What comes before the batch: the epoch's beginning, then losses.
+    fn push_front(&mut self, now: Duration) {
+        self.front.clear(None);
+        let at = self.now();
+        let epoch = self.store.outbox().map_or(kalitka_protocol::EpochId(1), |outbox| outbox.head().epoch);
+        let counted = |cause, count: u64| Loss {
+            epoch,
+            first: 0,
+            last: 0,
+            cause,
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+        };
+        for body in self.store.beginning() {
+            let mut header = self.headers.next(at);
+            if body.kind() == kind::EPOCH_BEGUN {
+                // It cannot be anywhere else.
+                (header.epoch, header.number) = (epoch, 1);
+            }
+            self.front.push(header, body);
+        }
+        self.make_room(now);
+        let Losses { ring_full, not_taken, bound } = &self.losses;
+        let unnumbered = [(LossCause::RingFull, *ring_full), (LossCause::NotTaken, *not_taken)];
+        let unnumbered =
+            unnumbered.into_iter().filter(|(_, count)| *count > 0).map(|(cause, count)| counted(cause, count));
+        for loss in bound.iter().copied().chain(unnumbered) {
+            self.front.push(self.headers.next(at), Body::Loss(loss));
+        }
+    }
+
+    /// Lets the oldest give way when the outbox has reached its bound.
+    fn make_room(&mut self, now: Duration) {
+        while let Some(outbox) = self.store.outbox() {
+            match outbox.drop_oldest() {
+                Ok(Some(loss)) => self.losses.bound.push(loss),
+                Ok(None) => return,
+                Err(error) => {
+                    self.store.failed(&error, now);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// All of a commit of `count` events is durable.
+    fn committed(&mut self, begun: Duration, count: u64) {
+        self.count_losses();
+        self.uncheckpointed += count;
+        self.send_receipts();
+        for (number, outcome, replies) in self.told_later.drain(..) {
+            for reply in replies {
+                // Who asked may be gone.
+                let _ = reply.send((number, outcome));
+            }
+        }
+        self.show_head();
+        self.tally.commit.record(self.clock.monotonic().saturating_sub(begun));
+        metrics::counter!(names::JOURNAL_EVENTS).increment(count);
+    }
+
+    fn count_losses(&mut self) {
+        let Losses { ring_full, not_taken, bound } = std::mem::take(&mut self.losses);
+        let bound = bound.iter().map(|loss| u64::from(loss.count)).sum();
+        for (cause, count) in
+            [(LossCause::RingFull, ring_full), (LossCause::NotTaken, not_taken), (LossCause::Bound, bound)]
+        {
+            if count > 0 {
+                metrics::counter!(names::JOURNAL_LOST, "cause" => cause.label()).increment(count);
+                tracing::error!(cause = cause.label(), count, "events were lost; the loss is recorded");
+            }
+        }
+    }
+
+    /// Tells readers up to where their reports are durable: one receipt a log.
+    fn send_receipts(&mut self) {
+        let receipts = self.judge.receipts().map(|(reader, log, number)| Post::Receipt { reader, log, number });
+        let (sent, left_out) = self.posts.send_all(receipts);
+        metrics::counter!(names::REPORT_RECEIPTED).increment(sent);
+        metrics::counter!(names::REPORT_DROPPED, "reason" => "receipt").increment(left_out);
+        self.judge.clear();
+    }
+
+    pub(super) fn show_head(&mut self) {
+        if let Some(outbox) = self.store.outbox() {
+            let head = outbox.head();
+            self.head.send_replace(Some(HeadSeen { epoch: head.epoch, number: head.number }));
+        }
+    }
+
+    fn checkpoint_if_due(&mut self, now: Duration) {
+        let many = (self.store.bounds.events_max / CHECKPOINT_PART).max(CHECKPOINT_EVENTS);
+        let is_rested = self.checkpointed_at + CHECKPOINT_PAUSE <= now;
+        if self.uncheckpointed >= if is_rested { CHECKPOINT_EVENTS } else { many } {
+            self.checkpoint();
+        }
+    }
+
+    /// Writes a checkpoint if anything has happened since the last one.
+    pub(super) fn checkpoint(&mut self) {
+        let Some(outbox) = self.store.outbox().filter(|_| self.uncheckpointed > 0) else { return };
+        let acknowledged = outbox.epochs().iter().map(|of| (of.epoch, of.acknowledged)).collect();
+        let checkpoint = Checkpoint { head: outbox.head(), acknowledged, fold: self.fold.clone() };
+        self.checkpointed_at = self.clock.monotonic();
+        match self.checkpoints.write(&checkpoint) {
+            Ok(()) => self.uncheckpointed = 0,
+            Err(error) => {
+                // The next one is due after as many events, or as long.
+                self.uncheckpointed = 1;
+                metrics::counter!(names::JOURNAL_CHECKPOINT_FAILURES).increment(1);
+                tracing::error!(%error, "cannot write a checkpoint; trying again");
+            }
+        }
+        if let (Some(outbox), Some(older)) = (self.store.outbox(), self.checkpoints.older) {
+            outbox.set_floor(older);
+        }
+    }
+}
+
+/// The events of `front` and then `batch`, numbered behind `head`; in `both` if there are any of each.
+fn joined<'a>(front: &'a mut Batch, batch: &'a mut Batch, both: &'a mut Vec<u8>, head: Head) -> &'a [u8] {
+    let behind = head.number + 1 + front.len() as u64;
+    if front.is_empty() {
+        return batch.number(head.epoch, behind);
+    }
+    both.clear();
+    both.extend_from_slice(front.number(head.epoch, head.number + 1));
+    both.extend_from_slice(batch.number(head.epoch, behind));
+    both
+}
+
+/// Applies to `fold` what `events` tell it.
+fn apply(fold: &mut Fold, events: &[u8]) {
+    for event in Events::new(events).flatten() {
+        // Nothing else is known by the fold.
+        if matches!(event.kind, kind::REPORT | kind::COMMAND)
+            && let Ok(event) = event.event()
+        {
+            fold.apply(&event);
+        }
+    }
+}
