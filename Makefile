@@ -3,13 +3,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak figures bench audit
+.PHONY: help setup demo test check soak figures compare bench audit
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Seconds of load in the demo.
 DURATION ?= 20
 # KEEP=1 leaves the demo's gateway and hub up.
 KEEP ?=
+# Of the hot steps: LONG=1 takes 10,000,000 entries too, UPDATE=1 writes the baseline, ONLY is a part of their names.
+LONG ?=
+UPDATE ?=
+ONLY ?=
 
 TARGET = $$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 BINARIES = --bin kalitka-snapshot --bin kalitka-gateway --bin kalitka-hub --bin kalitka-loadgen
@@ -42,8 +46,14 @@ figures: setup ## Measure what docs/performance.md claims, as a Markdown table
 	cargo bench --locked --package kalitka-benches --bench figures
 	cargo bench --locked --package kalitka-benches --bench durability
 
-bench: setup ## Criterion benches of every hot step
-	cargo bench --locked --package kalitka-benches --bench hot_path
+compare: setup ## The gateway against a bare echo, by turns on one core: ratios as a Markdown table and a line RESULT
+	cargo build --locked --release --bin kalitka-gateway --bin kalitka-loadgen --bin kalitka-snapshot
+	"$(TARGET)/release/kalitka-loadgen" compare --label "commit $$(git describe --always --dirty 2>/dev/null || echo unknown), $$(date -u +%F)"
+
+bench: setup ## Every hot step by time and by instructions, against the baseline (ONLY='part of a name', LONG=1, UPDATE=1)
+	@deploy/setup-debian valgrind || echo 'bench: going on without valgrind' >&2
+	cargo bench --locked --package kalitka-benches --bench hot_path -- \
+	  $(if $(filter-out 0,$(LONG)),--long) $(if $(filter-out 0,$(UPDATE)),--update) $(if $(ONLY),'$(ONLY)')
 
 audit: setup ## Licences, sources and bans of the dependency tree, by cargo-deny
 	cargo deny --version >/dev/null 2>&1 || { echo 'audit: installing cargo-deny'; cargo install --locked cargo-deny; }

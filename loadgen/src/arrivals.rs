@@ -12,8 +12,12 @@ pub enum Profile {
     Morning,
     /// Evenly spaced arrivals, as many out as in.
     Steady,
-    /// No schedule: each reader always has as many asks outstanding as its window allows.
+    /// No schedule: as many datagrams outstanding as the window allows, always (a volley).
     Saturate,
+    /// Datagrams evenly spaced, up to as many a second as one core can send (a volley).
+    Rate,
+    /// As steady, and after a calm second a flood of junk beside it.
+    Flood,
     /// No schedule and no asks: each reader reports passes as fast as receipts make room.
     Reports,
 }
@@ -26,14 +30,16 @@ impl Profile {
             Self::Morning => "morning",
             Self::Steady => "steady",
             Self::Saturate => "saturate",
+            Self::Rate => "rate",
+            Self::Flood => "flood",
             Self::Reports => "reports",
         }
     }
 
-    /// Whether cards are shown at moments fixed before the run.
+    /// Whether readers that are true to the protocol show cards at moments fixed before the run.
     #[must_use]
     pub const fn is_scheduled(self) -> bool {
-        matches!(self, Self::Morning | Self::Steady)
+        matches!(self, Self::Morning | Self::Steady | Self::Flood)
     }
 
     /// Of a thousand cards, how many are shown on the way out.
@@ -41,7 +47,7 @@ impl Profile {
     pub const fn exits(self) -> u32 {
         match self {
             Self::Morning => 30,
-            Self::Steady | Self::Saturate | Self::Reports => 500,
+            Self::Steady | Self::Saturate | Self::Rate | Self::Flood | Self::Reports => 500,
         }
     }
 }
@@ -111,12 +117,12 @@ mod tests {
 
     #[test]
     fn every_open_loop_profile_shows_rate_times_duration_cards_in_order() {
-        for profile in [Profile::Morning, Profile::Steady] {
+        for profile in [Profile::Morning, Profile::Steady, Profile::Flood] {
             let moments: Vec<_> = Arrivals::new(profile, 100, TEN, 1).collect();
             assert_eq!(moments.len(), 1000, "{}", profile.label());
             assert!(moments.is_sorted() && moments[999] < TEN);
         }
-        for profile in [Profile::Saturate, Profile::Reports] {
+        for profile in [Profile::Saturate, Profile::Rate, Profile::Reports] {
             assert_eq!(Arrivals::new(profile, 100, TEN, 1).count(), 0);
         }
     }

@@ -30,6 +30,9 @@ const LOTS: [(Lot, u32); 5] =
 /// What cuts a reader may make of a card.
 const LABELS: [&str; 8] = ["uid", "uid-reversed", "w26", "w26-reversed", "w34", "w34-reversed", "w37", "w37-reversed"];
 
+/// Cards drawn until one can be shown; then the roster has hardly any.
+const KNOWN_TRIES: usize = 32;
+
 /// A card, as the reader's electronics read it, and the way its holder wants to go.
 #[derive(Clone, Copy, Debug)]
 pub struct Show {
@@ -70,6 +73,15 @@ impl Deck {
             Lot::IllRead => self.known(any).map(without_parity),
             Lot::Lookalike => self.lookalike(look),
         };
+        Show { card: card.unwrap_or_else(|| self.strange(look)), direction }
+    }
+
+    /// Draws one of the roster's own cards, each that a reader of `looks` can be shown as likely as any other.
+    pub fn draw_known(&mut self, looks: &[Look]) -> Show {
+        let direction = if self.rng.u32(..1000) < self.exits { Direction::Exit } else { Direction::Entry };
+        let look = *self.rng.choice(looks).unwrap_or(&self.looks[0]);
+        // Of some cards no more is known than their number at readers of another look.
+        let card = (0..KNOWN_TRIES).find_map(|_| self.known(look));
         Show { card: card.unwrap_or_else(|| self.strange(look)), direction }
     }
 

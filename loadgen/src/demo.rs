@@ -2,12 +2,9 @@
 //! gateway and hub killed in the middle of the crowd, cards blocked, every answer checked, and every report looked for at
 //! the hub.
 
-mod child;
 mod drama;
 mod folder;
-mod gateway;
 mod hub;
-mod zone;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,12 +23,16 @@ use crate::output::say;
 use crate::play::Plan;
 use crate::roster::{self, DEMO_HOLDERS, DEMO_SEED};
 use crate::run::{Files, Target, run};
+use crate::site::child::Child;
+use crate::site::gateway::{Gateway, Settings};
+use crate::site::{self, zone};
 use crate::summary::Summary;
 use crate::tally::{Judges, Marked, Tally};
 use drama::{Cast, Drama};
 use folder::Passing;
-use gateway::Gateway;
 use hub::Hub;
+
+pub use crate::site::programs;
 
 /// Asks a second in the demo.
 pub const RATE: u32 = 100;
@@ -90,11 +91,10 @@ pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
         profile: Profile::Morning,
         rate: RATE,
         duration: options.duration,
-        window: 0,
         seed: DEMO_SEED,
         receipts_within: RECEIPTS_WITHIN,
     };
-    let files = Files { json: Some(folder.join("summary.json")), hdr: Some(folder.join("latency.hdr")) };
+    let files = Files { json: Some(folder.join("summary.json")), hdr: Some(folder.join("latency.hdr")), svg: None };
     let (program, socket) = (hub.service.program.clone(), hub.socket.clone());
     let records = Records { program, socket, building, is_alone: true, within: AT_HUB_WITHIN };
     let target = Target { gateway: gateway.udp, keys: &keys, hub: Some(&records) };
@@ -111,22 +111,11 @@ pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
     Ok(is_good)
 }
 
-/// The folder of our programs: `binaries`, or that of this one.
-///
-/// # Errors
-/// When this program's own place is not known.
-pub fn programs(binaries: Option<&Path>) -> io::Result<PathBuf> {
-    match binaries {
-        Some(folder) => Ok(folder.to_owned()),
-        None => Ok(std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default()),
-    }
-}
-
 /// Makes rosters, keys, snapshots and the configurations.
 fn set_up(options: &Options) -> io::Result<Scene> {
     let programs = programs(options.binaries.as_deref())?;
     let tool = programs.join("kalitka-snapshot");
-    let folder = folder::make()?;
+    let folder = site::folder::make("demo")?;
     say(&format!("folder     {}: everything made here, the logs in gateway.log and hub.log", folder.display()));
     let (first, ordered, next) = (folder.join("roster"), folder.join("roster-ordered"), folder.join("roster-next"));
     let zone = zone::of_morning(wall_seconds());
@@ -145,13 +134,14 @@ fn set_up(options: &Options) -> io::Result<Scene> {
         oracle.cards().len()
     ));
     let secret = folder.join("publisher.key");
-    let publisher = folder::make_key(&tool, &secret)?;
+    let publisher = site::folder::make_key(&tool, &secret)?;
     let hub = Hub::new(programs.join("kalitka-hub"), &folder, building, &publisher)?;
-    let gateway = Gateway::new(programs.join("kalitka-gateway"), &folder, building)?;
+    let gateway =
+        Gateway::new(programs.join("kalitka-gateway"), &folder, &Settings { building, ..Settings::default() })?;
     let generation = u32::try_from(wall_seconds()).map_err(io::Error::other)?;
     let (first_snapshot, next_snapshot) = (folder.join("first.snapshot"), folder.join("next.snapshot"));
-    folder::build(&tool, &first, &first_snapshot, generation, &secret)?;
-    folder::build(&tool, &next, &next_snapshot, generation + 1, &secret)?;
+    site::folder::build(&tool, &first, &first_snapshot, generation, &secret)?;
+    site::folder::build(&tool, &next, &next_snapshot, generation + 1, &secret)?;
     let read = |roster: &Path| Oracle::read(roster).map_err(io::Error::other);
     let judges = Judges::from(generation, oracle).ordered(read(&ordered)?).then(generation + 1, read(&next)?);
     Ok(Scene { folder, gateway, hub, building, judges, first_snapshot, next_snapshot, blocked })
@@ -159,22 +149,17 @@ fn set_up(options: &Options) -> io::Result<Scene> {
 
 fn copy_or_invent(roster: Option<&Path>, folder: &Path, to: &Path, zone: &str) -> io::Result<()> {
     match roster {
-        Some(from) => folder::copy_roster(from, to, zone),
+        Some(from) => site::folder::copy_roster(from, to, zone),
         None => {
             let invented = folder.join("roster-invented");
             roster::write(&invented, DEMO_HOLDERS, DEMO_SEED)?;
-            folder::copy_roster(&invented, to, zone)
+            site::folder::copy_roster(&invented, to, zone)
         }
     }
 }
 
 /// Starts the hub, enrols the box, starts the gateway, and hands the first snapshot down.
-fn bring_up(
-    gateway: &Gateway,
-    hub: &Hub,
-    snapshot: &Path,
-    stop: &AtomicBool,
-) -> io::Result<(child::Child, child::Child)> {
+fn bring_up(gateway: &Gateway, hub: &Hub, snapshot: &Path, stop: &AtomicBool) -> io::Result<(Child, Child)> {
     let hub_child = hub.start(stop)?;
     say(&format!("hub        {} (gateways), http://{}/metrics, process {}", hub.quic, hub.http, hub_child.pid()));
     gateway.enrol(hub.quic, &hub.token()?)?;

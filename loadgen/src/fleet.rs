@@ -3,9 +3,11 @@
 //! The protocol's own reader does the talking; here are the queue in front of it, the bytes, and what a reader's owner
 //! does: cut its power, change its address.
 
+mod overheard;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kalitka_protocol::limits::{ASKS_OUTSTANDING, DATAGRAM_MAX};
@@ -19,6 +21,8 @@ use crate::book::{Book, Words};
 use crate::keys::ReaderKey;
 use crate::limits::{GIVE_UP_AFTER, IN_FLIGHT, QUEUE_MAX, REPORTS_MAX};
 use crate::tally::{Answered, Asked};
+use crate::volley::{Prey, address};
+use overheard::Overheard;
 
 /// Reports that a reader keeps while no receipt covers them.
 pub const REPORT_MEMORY: usize = 256;
@@ -48,6 +52,7 @@ struct Seat {
     /// Cards that wait for the reader to have room.
     queue: VecDeque<Asked>,
     outstanding: HashMap<u32, Asked>,
+    overheard: Overheard,
     wake: Duration,
 }
 
@@ -76,7 +81,8 @@ impl Fleet {
     /// # Errors
     /// What the sockets say, or [`io::ErrorKind::InvalidData`] for a key that is none.
     pub fn open(gateway: SocketAddr, keys: &[ReaderKey], boot_counter: u32, reports: bool) -> io::Result<Self> {
-        let seats = keys.iter().map(|key| Seat::open(gateway, key, boot_counter)).collect::<io::Result<Vec<_>>>()?;
+        let seat = |(place, key)| Seat::open(gateway, place, key, boot_counter);
+        let seats = keys.iter().enumerate().map(seat).collect::<io::Result<Vec<_>>>()?;
         let mut book = Book::default();
         for seat in &seats {
             book.open(seat.key.reader(), seat.reader.memory().log());
@@ -239,13 +245,19 @@ impl Fleet {
 
     /// Gives the reader in `place` another address.
     pub fn change_address(&mut self, place: usize) -> io::Result<()> {
-        self.seats[place].socket = connected(self.gateway)?;
+        self.seats[place].socket = connected(self.gateway, place)?;
         Ok(())
     }
 
     /// Sends `bytes` to the gateway from the address of the reader in `place`.
     pub fn send_junk(&self, place: usize, bytes: &[u8]) -> io::Result<()> {
         send(&self.seats[place].socket, bytes)
+    }
+
+    /// What an eavesdropper has heard of those readers that have asked something.
+    #[must_use]
+    pub fn prey(&self) -> Vec<Prey> {
+        self.seats.iter().filter_map(|seat| seat.overheard.prey()).collect()
     }
 
     /// Lets the reader take `datagram`, or see to its timers when there is none, and does what follows.
@@ -309,6 +321,7 @@ impl Fleet {
         }
         let mut datagram = [0; DATAGRAM_MAX];
         while let Some(len) = seat.reader.poll_transmit(now, &mut datagram, &mut fill) {
+            seat.overheard.note(&datagram[..len]);
             send(&seat.socket, &datagram[..len])?;
         }
         let queue = seat.queue.front().map_or(Duration::MAX, |ask| ask.shown + GIVE_UP_AFTER);
@@ -318,7 +331,7 @@ impl Fleet {
 }
 
 impl Seat {
-    fn open(gateway: SocketAddr, key: &ReaderKey, boot_counter: u32) -> io::Result<Self> {
+    fn open(gateway: SocketAddr, place: usize, key: &ReaderKey, boot_counter: u32) -> io::Result<Self> {
         let memory = ReportMemory::new(LogId(random()));
         let boot = BootId(random());
         Ok(Self {
@@ -327,9 +340,10 @@ impl Seat {
             boot,
             last_command: 0,
             reader: Box::new(start(key, (boot_counter, boot, 0), memory)?),
-            socket: connected(gateway)?,
+            socket: connected(gateway, place)?,
             queue: VecDeque::new(),
             outstanding: HashMap::with_capacity(ASKS_OUTSTANDING),
+            overheard: Overheard::default(),
             wake: Duration::ZERO,
         })
     }
@@ -349,11 +363,8 @@ fn start(
     Ok(Reader::new(Identity { reader, psk, firmware: 0, boot_counter, boot, last_command, fall_back }, memory))
 }
 
-fn connected(gateway: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = match gateway {
-        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
-    }?;
+fn connected(gateway: SocketAddr, place: usize) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((address(gateway, place), 0))?;
     socket.connect(gateway)?;
     socket.set_nonblocking(true)?;
     Ok(socket)

@@ -2,14 +2,19 @@
 //!
 //! [`roster`] invents a school, [`oracle`] says what is right by it, [`deck`] draws cards to show, [`arrivals`] says when,
 //! [`fleet`] plays the readers on sockets, [`play`] moves it all, [`tally`] keeps the score and [`summary`] tells it. [`run`]
-//! is the whole of that, [`demo`] sets up a gateway of its own first. It shares the protocol with what it measures and nothing else.
+//! is the whole of that, [`siege`] adds a flood of junk to it, [`demo`] sets up a gateway of its own first. Where the gateway is
+//! to be the limit a [`volley`] asks instead, [`barrage`] by barrage, and [`versus`] holds what it shows against a bare
+//! [`echo`]. It shares the protocol with what it measures and nothing else.
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
+pub mod barrage;
 pub mod book;
 pub mod compare;
+pub mod cpu;
 pub mod deck;
 pub mod demo;
+pub mod echo;
 pub mod fleet;
 pub mod hub;
 pub mod keys;
@@ -19,6 +24,11 @@ pub mod output;
 pub mod play;
 pub mod roster;
 pub mod run;
+pub mod siege;
+pub mod site;
 pub mod stages;
 pub mod summary;
+pub mod svg;
 pub mod tally;
+pub mod versus;
+pub mod volley;

@@ -10,14 +10,34 @@ pub const HOLDERS_MAX: u32 = 1_000_000;
 pub const READERS_MAX: usize = 256;
 /// Asks a second that an open-loop run may want.
 pub const RATE_MAX: u32 = 500_000;
+/// Junk datagrams a second that a flood may want.
+pub const JUNK_RATE_MAX: u32 = 1_000_000;
 /// Seconds of one run.
 pub const DURATION_MAX: u32 = 7 * 24 * 3600;
 /// Asks of one reader that wait for it or for their answer; one more is given up and counted.
 pub const QUEUE_MAX: usize = 1024;
-/// Asks outstanding at each reader of a closed-loop run.
-pub const WINDOW_MAX: usize = 64;
 /// Wrong answers that are written out; more are only counted.
 pub const WRONG_SHOWN: usize = 20;
+/// Answers of one slice of a volley that the oracle judges; of more, every so many.
+pub const JUDGED_MAX: u64 = 50_000;
+/// Sockets of one volley.
+pub const SOCKETS_MAX: usize = 64;
+/// Datagrams outstanding in a closed loop of a volley, over all its sessions.
+pub const WINDOW_MAX: usize = 8192;
+/// Bytes of asks that a volley seals before the clock runs.
+pub const STOCK_BYTES_MAX: usize = 64 << 20;
+/// Bytes of answers that a volley keeps until the clock has stopped.
+pub const CATCH_BYTES_MAX: usize = 128 << 20;
+/// Datagrams in one train: what a kernel takes at the least.
+pub const TRAIN_MAX: usize = 64;
+/// Datagrams in one train of a flood; then another kind has its turn.
+pub const FLOOD_TRAIN_MAX: usize = 8;
+/// Bytes of one train.
+pub const TRAIN_BYTES_MAX: usize = 65_000;
+/// Bytes that a socket of a volley wants to be able to hold.
+pub const RECEIVE_BUFFER: usize = 4 << 20;
+/// Datagrams of each session that a flood sends again.
+pub const REPLAYS_KEPT: usize = 64;
 /// Reports of one run; readers that have made so many report no more.
 pub const REPORTS_MAX: u64 = 20_000_000;
 /// Bytes of a key file.
@@ -47,3 +67,71 @@ pub const AT_HUB_WITHIN: Duration = Duration::from_secs(90);
 pub const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a command or snapshot may take from the hub to the gateway and its answer back.
 pub const HAND_DOWN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Datagrams that an echo takes at a time: as many as a worker of the gateway.
+pub const ECHO_BATCH_MAX: usize = 32;
+/// Bytes of the kernel's receive buffer that an echo asks for.
+pub const ECHO_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// How often an idle echo looks whether it shall end.
+pub const ECHO_WAKES_EVERY: Duration = Duration::from_millis(200);
+/// When a volley hears nothing so long, what it has outstanding is lost.
+pub const LOST_AFTER: Duration = Duration::from_millis(200);
+/// How long a volley waits for the answer to an initiation.
+pub const SHAKE_AGAIN_AFTER: Duration = Duration::from_millis(150);
+/// How long a volley in a closed loop sleeps when little has come, so that answers gather: neither end is woken for each.
+pub const NAP: Duration = Duration::from_micros(100);
+/// Fewest datagrams outstanding at which a nap leaves the server work to do.
+pub const NAP_WINDOW_MIN: usize = 128;
+
+/// Records that may wait for the journal of a gateway that is compared: all of the longest slice.
+pub const COMPARED_RING: u32 = 1 << 20;
+/// Events that the store of a gateway that is compared may hold: all of a setting.
+pub const COMPARED_EVENTS_MAX: u64 = 100_000_000;
+/// Schools that are invented to find one with so many entries.
+pub const SIZING_ROUNDS_MAX: usize = 5;
+/// A journal that has rested so long has done what it had to.
+pub const SETTLED_AFTER: Duration = Duration::from_millis(40);
+/// CPU time between two looks that is no rest.
+pub const RESTLESS: Duration = Duration::from_micros(50);
+/// How often it is looked whether a journal rests.
+pub const SETTLE_LOOK: Duration = Duration::from_millis(5);
+/// Bytes of a gateway's metrics.
+pub const METRICS_BYTES_MAX: u64 = 1 << 20;
+/// How long a gateway may take to tell its metrics.
+pub const METRICS_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a flood sends what is due.
+pub const FLOOD_EVERY: Duration = Duration::from_micros(100);
+/// Share of a slice that a server must be busy for; below that the generator was the limit.
+pub const SATURATED_FROM: f64 = 0.9;
+/// Datagrams outstanding when a server is to be always busy: four milliseconds of work, should the generator be kept waiting.
+pub const COMPARED_WINDOW: u32 = 1024;
+/// Datagrams a second of the open loop of a comparison.
+pub const COMPARED_RATE: u32 = 20_000;
+/// Junk a second of a comparison.
+pub const COMPARED_JUNK: u32 = 200_000;
+/// Honest asks a second beside it.
+pub const COMPARED_HONEST: u32 = 500;
+/// Longest slice of a volley's run.
+pub const SLICE_MAX: Duration = Duration::from_secs(1);
+/// Share of a core beyond which the generator may be the limit of a closed loop.
+pub const GENERATOR_SHARE_MAX: f64 = 0.9;
+/// Share of the latency beyond which the generator's lateness spoils it.
+pub const LATENESS_SHARE_MAX: f64 = 0.25;
+/// For how long readers ask before a flood begins, so that there is something to send again.
+pub const CALM: Duration = Duration::from_secs(1);
+/// Share of a flood that the kernel may drop before it is told.
+pub const KERNEL_MAY_DROP: f64 = 0.01;
+/// Milliseconds of a slice of a comparison.
+pub const SLICE_MS_MIN: i64 = 10;
+/// See [`SLICE_MS_MIN`].
+pub const SLICE_MS_MAX: i64 = 2000;
+/// Alternations of a comparison.
+pub const ALTERNATIONS_MAX: i64 = 1000;
+/// Entries of an index that can be asked for: those of the smallest school.
+pub const ENTRIES_MIN: i64 = 100;
+/// Entries of an index that can be asked for: those of the greatest school.
+pub const ENTRIES_MAX: i64 = 4_000_000;
+/// Nanoseconds that an echo can be told to burn: ten milliseconds.
+pub const BURN_NS_MAX: u64 = 10_000_000;
+/// Microseconds that an echo can be told to spin: a second.
+pub const SPIN_US_MAX: u64 = 1_000_000;

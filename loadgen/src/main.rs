@@ -1,38 +1,28 @@
 //! `kalitka-loadgen`: plays readers against a gateway, invents schools, and does the demo.
 #![forbid(unsafe_code)]
 
+mod cli_compare;
+mod cli_run;
+
 use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
-use kalitka_loadgen::arrivals::Profile;
+use cli_compare::{CompareArgs, EchoArgs};
+use cli_run::RunArgs;
 use kalitka_loadgen::demo::{self, demo};
-use kalitka_loadgen::hub::Hub;
-use kalitka_loadgen::keys;
-use kalitka_loadgen::limits::{
-    AT_HUB_WITHIN, DURATION_MAX, HOLDERS_MAX, HOLDERS_MIN, RATE_MAX, RECEIPTS_WITHIN, WINDOW_MAX,
-};
-use kalitka_loadgen::oracle::{Oracle, ReadError};
+use kalitka_loadgen::limits::{DURATION_MAX, HOLDERS_MAX, HOLDERS_MIN};
 use kalitka_loadgen::output::{note, say};
-use kalitka_loadgen::play::Plan;
 use kalitka_loadgen::roster::{self, DEMO_HOLDERS, DEMO_SEED};
-use kalitka_loadgen::run::{Files, Target, run};
-use kalitka_loadgen::stages::{Mishap, Mishaps};
-use kalitka_loadgen::tally::Judges;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 const EXAMPLE: &str = "\
 Example:
   kalitka-loadgen run --gateway 127.0.0.1:4700 --keys readers.json --roster my-school --profile steady --rate 200";
-/// What to do about a key file that cannot be used.
-const KEYS_REMEDY: &str = "a key file, mode 600, lists what `kalitka-gateway reader add N --json` prints: \
-    [{\"reader\":101,\"psk\":\"<64 hex digits>\"}, …]";
-
 /// Plays readers against a Kalitka gateway and checks every answer.
 ///
 /// `run` needs a gateway that is up, the readers' keys and the roster behind the gateway's snapshot; docs/loadgen.md says
@@ -51,66 +41,15 @@ struct Line {
 #[derive(Subcommand)]
 enum Verb {
     /// Play readers against a running gateway
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Set up a school, a gateway and a hub of its own, and play a morning against them
     Demo(DemoArgs),
     /// Invent a school and write its roster
     Roster(RosterArgs),
-}
-
-#[derive(Args)]
-struct RunArgs {
-    /// Where the gateway listens to readers
-    #[arg(long, value_name = "ADDRESS")]
-    gateway: SocketAddr,
-    /// The readers' keys: [{"reader":101,"psk":"<64 hex>"}, …], readable by their owner only
-    #[arg(long, value_name = "FILE")]
-    keys: PathBuf,
-    /// The roster that the gateway's snapshot was built from
-    #[arg(long, value_name = "DIR")]
-    roster: PathBuf,
-    /// Another roster, right from --generation on
-    #[arg(long, value_name = "DIR", requires = "generation")]
-    roster_next: Option<PathBuf>,
-    /// First generation of the snapshot that --roster-next is right for
-    #[arg(long, requires = "roster_next")]
-    generation: Option<u32>,
-    /// Who comes when
-    #[arg(long, value_enum, default_value_t = Profile::Morning)]
-    profile: Profile,
-    /// Asks a second, on the average
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
-    rate: u32,
-    /// Seconds for which cards are shown
-    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=i64::from(DURATION_MAX)))]
-    duration: u32,
-    /// Asks outstanding at each reader of the profile saturate
-    #[arg(long, default_value_t = 8, value_parser = value_parser!(u16).range(1..=WINDOW_MAX as i64))]
-    window: u16,
-    /// Seed of which card is shown where and when
-    #[arg(long, default_value_t = DEMO_SEED)]
-    seed: u64,
-    /// Milliseconds from one reader's power cut to the next; 0 for none
-    #[arg(long, default_value_t = 0, value_name = "MS")]
-    power_cut_every: u32,
-    /// Milliseconds from one reader's change of address to the next; 0 for none
-    #[arg(long, default_value_t = 0, value_name = "MS")]
-    address_change_every: u32,
-    /// Milliseconds from one junk datagram to the next; 0 for none
-    #[arg(long, default_value_t = 0, value_name = "MS")]
-    junk_every: u32,
-    /// Compare what readers reported with what the hub behind this control socket holds
-    #[arg(long, value_name = "PATH")]
-    hub_socket: Option<PathBuf>,
-    /// Where kalitka-hub is, if not beside this program
-    #[arg(long, value_name = "DIR", requires = "hub_socket")]
-    binaries: Option<PathBuf>,
-    /// Write the summary to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write latencies to this file as an HDR histogram interval log
-    #[arg(long, value_name = "FILE")]
-    hdr: Option<PathBuf>,
+    /// Be the bare echo: give every datagram back
+    Echo(EchoArgs),
+    /// Set up gateways and echoes, and compare them by turns
+    Compare(CompareArgs),
 }
 
 #[derive(Args)]
@@ -167,13 +106,15 @@ fn main() -> ExitCode {
         }
     }
     let done = match line.verb {
-        Verb::Run(args) => play(&args, &stop),
+        Verb::Run(args) => args.run(&stop),
         Verb::Demo(args) => {
             let DemoArgs { duration, keep, roster, binaries } = args;
             let duration = Duration::from_secs(duration.into());
             demo(&demo::Options { duration, keep, roster, binaries }, &stop).map_err(Failure::from)
         }
         Verb::Roster(args) => invent(&args).map(|()| true).map_err(Failure::from),
+        Verb::Echo(args) => cli_compare::serve(&args, &stop).map_err(Failure::from),
+        Verb::Compare(args) => cli_compare::compare(args, &stop).map_err(Failure::from),
     };
     if stop.load(Ordering::Relaxed) {
         note("kalitka-loadgen: stopped");
@@ -192,42 +133,6 @@ fn complain(what: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn play(args: &RunArgs, stop: &AtomicBool) -> Result<bool, Failure> {
-    let keys = keys::read(&args.keys).map_err(|error| of_keys(&args.keys, &error))?;
-    let first = oracle(&args.roster)?;
-    let hub = hub(args, first.building())?;
-    let mut judges = Judges::from(0, first);
-    if let (Some(next), Some(generation)) = (&args.roster_next, args.generation) {
-        judges = judges.then(generation, oracle(next)?);
-    }
-    let plan = Plan {
-        profile: args.profile,
-        rate: args.rate,
-        duration: Duration::from_secs(args.duration.into()),
-        window: args.window.into(),
-        seed: args.seed,
-        receipts_within: RECEIPTS_WITHIN,
-    };
-    let millis = |ms: u32| Duration::from_millis(ms.into());
-    let mishaps = Mishaps {
-        power_cut_every: millis(args.power_cut_every),
-        address_change_every: millis(args.address_change_every),
-        junk_every: millis(args.junk_every),
-    };
-    let files = Files { json: args.json.clone(), hdr: args.hdr.clone() };
-    let target = Target { gateway: args.gateway, keys: &keys, hub: hub.as_ref() };
-    let (summary, _) = run(target, judges, plan, &mut Mishap::new(mishaps, args.seed), &files, stop)?;
-    say(&summary.table());
-    say(&summary.result_line());
-    Ok(summary.wrong == 0 && summary.unanswered == 0 && summary.is_well_at_hub())
-}
-
-fn hub(args: &RunArgs, building: u32) -> io::Result<Option<Hub>> {
-    let Some(socket) = args.hub_socket.clone() else { return Ok(None) };
-    let program = demo::programs(args.binaries.as_deref())?.join("kalitka-hub");
-    Ok(Some(Hub { program, socket, building, is_alone: false, within: AT_HUB_WITHIN }))
-}
-
 fn invent(args: &RosterArgs) -> io::Result<()> {
     let RosterArgs { holders, seed, out, force } = args;
     if !force {
@@ -239,19 +144,4 @@ fn invent(args: &RosterArgs) -> io::Result<()> {
         out.display()
     ));
     Ok(())
-}
-
-fn oracle(dir: &Path) -> Result<Oracle, Failure> {
-    Oracle::read(dir).map_err(|error| match error {
-        ReadError::File { ref source, .. } => Failure::Environment(io::Error::new(source.kind(), error.to_string())),
-        _ => Failure::Input(format!("{}: {error}; `kalitka-snapshot build` names every error", dir.display())),
-    })
-}
-
-fn of_keys(path: &Path, error: &io::Error) -> Failure {
-    let what = format!("{}: {error}; {KEYS_REMEDY}", path.display());
-    match error.kind() {
-        io::ErrorKind::InvalidData => Failure::Input(what),
-        kind => Failure::Environment(io::Error::new(kind, what)),
-    }
 }

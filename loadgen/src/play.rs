@@ -27,8 +27,6 @@ pub struct Plan {
     pub rate: u32,
     /// How long cards are shown.
     pub duration: Duration,
-    /// Asks outstanding at each reader, for [`Profile::Saturate`].
-    pub window: usize,
     /// Seed of what is shown when.
     pub seed: u64,
     /// How long after the last card the run waits for receipts of all reports.
@@ -186,7 +184,7 @@ impl Game<'_> {
         self.fleet.reports().0 == 0 || now >= over + self.plan.receipts_within
     }
 
-    /// Shows every card whose moment has come; in a closed loop, as many as the windows have room for.
+    /// Shows every card whose moment has come, or fills the report memories.
     fn show_due(&mut self, begun: Duration, now: Duration) -> io::Result<()> {
         while let Some(at) = self.arrivals.next_if(|&at| begun + at <= now) {
             let (place, show, mark) = match self.stage.marked() {
@@ -201,14 +199,10 @@ impl Game<'_> {
         if now >= begun + self.plan.duration {
             return self.show_encore(now);
         }
-        match self.plan.profile {
-            Profile::Saturate => self.fill_windows(),
-            Profile::Reports => {
-                self.fill_memories(now);
-                Ok(())
-            }
-            Profile::Morning | Profile::Steady => Ok(()),
+        if self.plan.profile == Profile::Reports {
+            self.fill_memories(now);
         }
+        Ok(())
     }
 
     fn show_encore(&mut self, now: Duration) -> io::Result<()> {
@@ -217,16 +211,6 @@ impl Game<'_> {
             self.encore = card.map(|_| at + ENCORE_EVERY);
             if let Some((place, show, mark)) = card {
                 self.show(at, place, show, Some(mark))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn fill_windows(&mut self) -> io::Result<()> {
-        for place in 0..self.looks.len() {
-            while self.fleet.waiting_at(place) < self.plan.window {
-                let show = self.deck.draw(&self.looks[place]);
-                self.show(self.start.elapsed(), place, show, None)?;
             }
         }
         Ok(())

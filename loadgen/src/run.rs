@@ -3,19 +3,22 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
+use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2Serializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
+use crate::cpu::of_this_thread;
 use crate::fleet::{Fleet, wall_seconds};
 use crate::hub::Hub;
 use crate::keys::ReaderKey;
 use crate::output;
 use crate::play::{Plan, Second, Stage, play, warm_up};
 use crate::summary::{Summary, progress};
+use crate::svg;
 use crate::tally::{Judges, Tally};
 
 /// Where a run's numbers are kept besides the screen.
@@ -25,6 +28,8 @@ pub struct Files {
     pub json: Option<PathBuf>,
     /// An HDR histogram interval log: nanoseconds to the answers of each second.
     pub hdr: Option<PathBuf>,
+    /// A picture of the quantiles, SVG.
+    pub svg: Option<PathBuf>,
 }
 
 /// What a run is played against.
@@ -54,21 +59,15 @@ pub fn run(
     let mut fleet = Fleet::open(target.gateway, target.keys, boot_counter(), reports)?;
     let mut tally = Tally::new(judges);
     let clock = warm_up(&mut fleet, stop)?;
-    let mut log: Box<dyn Write> = match &files.hdr {
-        Some(path) => Box::new(BufWriter::new(File::create(path)?)),
-        None => Box::new(io::sink()),
-    };
-    let mut serializer = V2Serializer::new();
-    let mut intervals =
-        IntervalLogWriterBuilder::new().with_base_time(SystemTime::now()).begin_log_with(&mut log, &mut serializer)?;
-    let mut each_second = |second: &Second<'_>| {
-        output::note(&progress(second));
-        let (from, len) = (Duration::from_secs(second.number - 1), Duration::from_secs(1));
-        intervals.write_histogram(second.latency, from, len, None).map_err(|error| io::Error::other(error.to_string()))
-    };
-    let took = play((&mut fleet, clock), &mut tally, stage, plan, &mut each_second, stop)?;
-    log.flush()?;
-    let mut summary = Summary::new(plan.profile, took, &tally, &fleet);
+    let before = of_this_thread();
+    let took = log_intervals(files.hdr.as_deref(), |write| {
+        let mut each_second = |second: &Second<'_>| {
+            output::note(&progress(second));
+            write(second.latency, Duration::from_secs(second.number - 1), Duration::from_secs(1))
+        };
+        play((&mut fleet, clock), &mut tally, stage, plan, &mut each_second, stop)
+    })?;
+    let mut summary = Summary::new(plan.profile, (took, of_this_thread().saturating_sub(before)), &tally, &fleet);
     if let Some(hub) = target.hub {
         output::note("comparing with the hub");
         summary.at_hub = Some(hub.compare(fleet.book(), stop)?);
@@ -76,7 +75,34 @@ pub fn run(
     if let Some(path) = &files.json {
         summary.write_json(path)?;
     }
+    if let Some(path) = &files.svg {
+        let series = [("showing to answer", &tally.latency), ("generator's lateness", &tally.lateness)];
+        let title = format!("{}: {} asks, {} answered", summary.profile, summary.asks, summary.answered);
+        std::fs::write(path, svg::picture(&title, &series))?;
+    }
     Ok((summary, tally))
+}
+
+/// Writes an interval: nanoseconds, the interval's beginning since that of the run, its length.
+pub(crate) type WriteInterval<'a> = dyn FnMut(&Histogram<u64>, Duration, Duration) -> io::Result<()> + 'a;
+
+/// Does `body`, which is given what writes intervals to the HDR histogram log at `path`, or nowhere when there is none.
+pub(crate) fn log_intervals<T>(
+    path: Option<&Path>,
+    body: impl FnOnce(&mut WriteInterval<'_>) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut log: Box<dyn Write> = match path {
+        Some(path) => Box::new(BufWriter::new(File::create(path)?)),
+        None => Box::new(io::sink()),
+    };
+    let mut serializer = V2Serializer::new();
+    let mut intervals =
+        IntervalLogWriterBuilder::new().with_base_time(SystemTime::now()).begin_log_with(&mut log, &mut serializer)?;
+    let done = body(&mut |histogram, from, len| {
+        intervals.write_histogram(histogram, from, len, None).map_err(|error| io::Error::other(error.to_string()))
+    })?;
+    log.flush()?;
+    Ok(done)
 }
 
 /// A boot counter for readers that have no flash: the seconds since 1970. It grows from run to run, and by one with each

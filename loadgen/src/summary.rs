@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use kalitka_protocol::limits::ASK_RESENDS;
 use serde::Serialize;
 
 use crate::arrivals::Profile;
 use crate::compare::Found;
 use crate::fleet::{Fleet, REPORT_MEMORY};
+use crate::limits::LATENESS_SHARE_MAX;
 use crate::play::Second;
 use crate::tally::{Count, Tally};
 
@@ -34,6 +36,8 @@ pub struct Summary {
     pub unanswered: u64,
     /// The same during the outage.
     pub unanswered_in_outage: u64,
+    /// Cards shown outside the outage that were not answered when they were asked about for the third time.
+    pub unanswered_after_one_resend: u64,
     /// Asks lost by the readers' own power cuts.
     pub abandoned: u64,
     /// Answers that the oracle does not agree with.
@@ -44,6 +48,8 @@ pub struct Summary {
     pub latency_in_outage_us: Quantiles,
     /// Microseconds by which the generator itself was late.
     pub lateness_us: Quantiles,
+    /// The generator's share of one core.
+    pub generator_share: f64,
     /// Milliseconds from the kill to the first right answer after it; 0 when there was no kill.
     pub outage_ms: u64,
     /// Sessions that readers got, the first ones included.
@@ -94,16 +100,25 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    fn of(nanoseconds: &Histogram<u64>) -> Self {
+    /// The quantiles of so many nanoseconds.
+    #[must_use]
+    pub fn of(nanoseconds: &Histogram<u64>) -> Self {
         let at = |quantile| micros(nanoseconds.value_at_quantile(quantile));
         Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: micros(nanoseconds.max()) }
+    }
+
+    /// A row of a table.
+    #[must_use]
+    pub fn row(&self) -> String {
+        let Self { p50, p99, p999, max } = self;
+        format!("p50 {p50} µs, p99 {p99} µs, p99.9 {p999} µs, max {max} µs")
     }
 }
 
 impl Summary {
-    /// What `tally` and `fleet` say after a run of `profile` that took `took`.
+    /// What `tally` and `fleet` say after a run of `profile` that took `took` and used `cpu`.
     #[must_use]
-    pub fn new(profile: Profile, took: Duration, tally: &Tally, fleet: &Fleet) -> Self {
+    pub fn new(profile: Profile, (took, cpu): (Duration, Duration), tally: &Tally, fleet: &Fleet) -> Self {
         let (reports_waiting, reports_lost) = fleet.reports();
         let book = fleet.book();
         let mut verdicts: Vec<_> = tally.verdicts.iter().map(|(&label, &count)| (label, count)).collect();
@@ -115,11 +130,13 @@ impl Summary {
             answered: tally.answered.total(),
             unanswered: tally.unanswered.outside,
             unanswered_in_outage: tally.unanswered.during,
+            unanswered_after_one_resend: tally.unanswered.outside + slower_than(&tally.latency, ASK_RESENDS[1]),
             abandoned: tally.abandoned,
             wrong: tally.wrong,
             latency_us: Quantiles::of(&tally.latency),
             latency_in_outage_us: Quantiles::of(&tally.latency_in_outage),
             lateness_us: Quantiles::of(&tally.lateness),
+            generator_share: cpu.as_secs_f64() / took.as_secs_f64().max(f64::MIN_POSITIVE),
             outage_ms: tally.outage_len().map_or(0, |len| u64::try_from(len.as_millis()).unwrap_or(u64::MAX)),
             sessions: fleet.sessions,
             fall_backs: fleet.fall_backs,
@@ -153,12 +170,17 @@ impl Summary {
         row("answered", self.answered.to_string());
         row("wrong", self.wrong.to_string());
         row("unanswered", format!("{} (and {} in the outage)", self.unanswered, self.unanswered_in_outage));
+        row("  after one resend", self.unanswered_after_one_resend.to_string());
         row("from showing to answer", latency_row(self.latency_us, self.answers.outside));
         if self.asked.during > 0 {
             row("  shown in the outage", latency_row(self.latency_in_outage_us, self.answers.during));
             row("outage", format!("{} ms from the kill to the first right answer after it", self.outage_ms));
         }
         row("generator's own lateness", latency_row(self.lateness_us, self.asks));
+        row("generator's CPU", format!("{:.0} % of a core", self.generator_share * 100.0));
+        if self.is_generator_short() {
+            row("  THE GENERATOR IS SHORT", "its own lateness is a large part of the latency".into());
+        }
         row("sessions", format!("{}; fallen back {} times", self.sessions, self.fall_backs));
         row("dropped by readers", format!("{} datagrams", self.dropped));
         row("reports", self.reports_row());
@@ -184,6 +206,12 @@ impl Summary {
             row("  AT THE HUB", wrong.clone());
         }
         table
+    }
+
+    /// Whether the latency is the generator's rather than the gateway's.
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a quantile")]
+    fn is_generator_short(&self) -> bool {
+        self.lateness_us.p99 as f64 > self.latency_us.p99 as f64 * LATENESS_SHARE_MAX
     }
 
     fn reports_row(&self) -> String {
@@ -229,13 +257,19 @@ impl Summary {
     }
 }
 
+/// How many were answered only when `limit` was over.
+fn slower_than(latency: &Histogram<u64>, limit: Duration) -> u64 {
+    let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    latency.count_between(limit, latency.high())
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a count of asks, shown rounded")]
 fn per_second(count: u64, seconds: f64) -> f64 {
     count as f64 / seconds.max(f64::MIN_POSITIVE)
 }
 
 fn latency_row(us: Quantiles, count: u64) -> String {
-    format!("p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs (of {count})", us.p50, us.p99, us.p999, us.max)
+    format!("{} (of {count})", us.row())
 }
 
 fn hub_row(found: &Found) -> String {

@@ -65,6 +65,15 @@ impl Judges {
         self.ordered.as_ref().is_some_and(|ordered| ask.shown > ordered.done)
     }
 
+    /// Whether `answer` is right for `ask`.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self, ask: &Asked, answer: &Answered) -> Result<(), String> {
+        let right = self.verdicts(ask, answer);
+        if right.contains(&answer.verdict) { Ok(()) } else { Err(wrong(ask, answer, &right)) }
+    }
+
     /// What the right roster says about `ask` at each second at which it may have been decided.
     fn verdicts(&self, ask: &Asked, answer: &Answered) -> Vec<Verdict> {
         let Some(place) = self.rosters.iter().rposition(|&(from, _)| from <= answer.generation) else {
@@ -340,23 +349,28 @@ impl Tally {
     fn note_wrong(&mut self, ask: &Asked, answer: &Answered, right: &[Verdict]) {
         self.wrong += 1;
         if self.wrong_shown.len() < WRONG_SHOWN {
-            let right: Vec<_> = right.iter().map(|&verdict| label(verdict)).collect();
-            let card = hex::encode(ask.show.card.to_bytes());
-            self.wrong_shown.push(format!(
-                "reader {}, card {card}, {}, second {}, generation {}: answered {}, right is {}",
-                ask.reader.0,
-                ask.show.direction.label(),
-                ask.sent,
-                answer.generation,
-                label(answer.verdict),
-                if right.is_empty() {
-                    "no answer by a snapshot of no roster, or of one that is outdated".to_owned()
-                } else {
-                    right.join(" or ")
-                },
-            ));
+            self.wrong_shown.push(wrong(ask, answer, right));
         }
     }
+}
+
+/// What is wrong with `answer`, in words.
+fn wrong(ask: &Asked, answer: &Answered, right: &[Verdict]) -> String {
+    let right: Vec<_> = right.iter().map(|&verdict| label(verdict)).collect();
+    format!(
+        "reader {}, card {}, {}, second {}, generation {}: answered {}, right is {}",
+        ask.reader.0,
+        hex::encode(ask.show.card.to_bytes()),
+        ask.show.direction.label(),
+        ask.sent,
+        answer.generation,
+        label(answer.verdict),
+        if right.is_empty() {
+            "no answer by a snapshot of no roster, or of one that is outdated".to_owned()
+        } else {
+            right.join(" or ")
+        },
+    )
 }
 
 impl Marked {

@@ -52,6 +52,25 @@ fn a_key_file_that_cannot_be_used_is_named_with_what_to_do() {
 }
 
 #[test]
+fn loads_that_cannot_be_are_refused_with_what_can() {
+    let cases = [
+        ("--window 0", "8192"),
+        ("--window 8193", "8192"),
+        ("--sockets 65", "64"),
+        ("--asks-per-datagram 33", "32"),
+        ("--junk garbage", "mixed, or some of unknown-session, wrong-length, wrong-tag, replayed"),
+        ("--junk wrong-tag,", "mixed, or some of"),
+        ("--junk-rate 0", "1000000"),
+        ("--profile surge", "saturate, rate, flood"),
+        ("--cards trumps", "uniform"),
+    ];
+    for (option, remedy) in cases {
+        let (status, words) = said(Path::new("."), &format!("run --gateway 127.0.0.1:9 --roster x --keys x {option}"));
+        assert!(status == 2 && words.contains(remedy), "{option}: {status}\n{words}");
+    }
+}
+
+#[test]
 fn help_says_how_it_exits_and_gives_an_example() {
     let (status, words) = said(Path::new("."), "--help");
     assert!(

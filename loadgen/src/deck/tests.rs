@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kalitka_protocol::reason::{Denial, Verdict};
 
@@ -54,6 +54,27 @@ fn most_cards_pass_and_every_kind_of_trouble_occurs() {
     for trouble in troubles {
         assert!(verdicts.contains_key(label(Verdict::Deny(trouble))), "{trouble:?} in {verdicts:?}");
     }
+}
+
+#[test]
+fn known_cards_are_the_roster_s_own_and_any_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    roster::write(dir.path(), DEMO_HOLDERS, DEMO_SEED).unwrap();
+    let oracle = Oracle::read(dir.path()).unwrap();
+    let reader = ReaderId(101);
+    let mut deck = Deck::new(&oracle, 500, 1);
+    let (mut drawn, mut exits) = (HashSet::new(), 0);
+    for _ in 0..20_000 {
+        let Show { card, direction } = deck.draw_known(oracle.looks(reader));
+        drawn.insert(card.to_bytes());
+        exits += usize::from(direction == Direction::Exit);
+        let verdict = oracle.judge(reader, &card, Direction::Entry, 0, MONDAY);
+        let strange = [Denial::UnknownCredential, Denial::MalformedCard, Denial::ShapeNotDeclared];
+        assert!(!strange.map(Verdict::Deny).contains(&verdict), "{card:?}: {verdict:?}");
+    }
+    // Each of some 1,000 is drawn about twenty times.
+    assert!(drawn.len() > oracle.cards().len() * 8 / 10, "{} of {}", drawn.len(), oracle.cards().len());
+    assert!((9_000..11_000).contains(&exits), "{exits} exits");
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::child::Child;
 use super::hub::Hub;
 use crate::deck::Show;
 use crate::fleet::Fleet;
 use crate::play::Stage;
+use crate::site::child::Child;
 use crate::tally::{Mark, Tally};
 
 /// One card in so many is one that gets blocked.

@@ -1,11 +1,15 @@
+use std::path::PathBuf;
+
 use super::*;
 use crate::roster::{self, DEMO_HOLDERS, DEMO_SEED};
+use crate::site::folder::copy_roster;
+use crate::site::zone;
 
 fn rosters() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let (invented, copy) = (dir.path().join("invented"), dir.path().join("copy"));
     roster::write(&invented, DEMO_HOLDERS, DEMO_SEED).unwrap();
-    copy_roster(&invented, &copy, &super::super::zone::of_morning(wall_seconds())).unwrap();
+    copy_roster(&invented, &copy, &zone::of_morning(wall_seconds())).unwrap();
     (dir, invented, copy)
 }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::child::{Child, Service, finish, finish_keygen, says_ok};
 use crate::limits::HAND_DOWN_WITHIN;
+use crate::site::child::{Child, Service, finish, finish_keygen, says_ok};
 
 /// How often the hub is asked what became of what it hands down.
 const LOOK: Duration = Duration::from_millis(100);

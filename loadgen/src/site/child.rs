@@ -1,4 +1,4 @@
-//! The programs of the demo as child processes.
+//! Programs that serve, as child processes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,23 +15,23 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::limits::CHILD_PATIENCE;
 
 /// How often something is looked at that is waited for.
-pub(super) const GLANCE: Duration = Duration::from_millis(5);
+pub(crate) const GLANCE: Duration = Duration::from_millis(5);
 /// How long a request over loopback may take.
 const REPLY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How to start a program that serves until it is told to end.
 #[derive(Clone, Debug)]
-pub(super) struct Service {
+pub(crate) struct Service {
     /// What it is called in messages.
-    pub(super) name: &'static str,
-    pub(super) program: PathBuf,
-    pub(super) config: PathBuf,
-    pub(super) log: PathBuf,
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    pub(crate) config: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 impl Service {
     /// The program with a command's `words` and its configuration.
-    pub(super) fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(words).arg("--config").arg(&self.config);
         command
@@ -39,7 +39,7 @@ impl Service {
 
     fn start(&self) -> io::Result<Process> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        // A group of its own: ctrl-C is the demo's to handle, and what is kept outlives the terminal's.
+        // A group of its own: ctrl-C is this program's to handle, and what is kept outlives the terminal's.
         let mut command = self.command(&["run"]);
         let command = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         command.spawn().map_err(|error| named(&self.program, &error))
@@ -56,7 +56,7 @@ impl Service {
 }
 
 /// A running service. It is ended when this goes, unless it is [`kept`](Self::keep).
-pub(super) struct Child {
+pub(crate) struct Child {
     service: Service,
     process: Option<Process>,
     restart: Option<JoinHandle<io::Result<Process>>>,
@@ -64,13 +64,13 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts it.
-    pub(super) fn start(service: Service) -> io::Result<Self> {
+    pub(crate) fn start(service: Service) -> io::Result<Self> {
         let process = service.start()?;
         Ok(Self { service, process: Some(process), restart: None })
     }
 
     /// Waits until `is_ready`.
-    pub(super) fn wait_until(
+    pub(crate) fn wait_until(
         &mut self,
         stop: &AtomicBool,
         what: &str,
@@ -90,13 +90,18 @@ impl Child {
         Ok(())
     }
 
+    /// Its process number, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Its process number, for people.
-    pub(super) fn pid(&self) -> String {
-        self.process.as_ref().map_or_else(|| "?".into(), |process| process.id().to_string())
+    pub(crate) fn pid(&self) -> String {
+        self.id().map_or_else(|| "?".into(), |id| id.to_string())
     }
 
     /// Fails when it has ended by itself.
-    pub(super) fn check_alive(&mut self) -> io::Result<()> {
+    pub(crate) fn check_alive(&mut self) -> io::Result<()> {
         if self.restart.as_ref().is_some_and(JoinHandle::is_finished) {
             self.join()?;
         }
@@ -107,7 +112,7 @@ impl Child {
     }
 
     /// Kills it with SIGKILL, and has it started again from another thread as soon as it is gone.
-    pub(super) fn kill_and_restart(&mut self) -> io::Result<()> {
+    pub(crate) fn kill_and_restart(&mut self) -> io::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         process.kill()?;
         let service = self.service.clone();
@@ -128,7 +133,7 @@ impl Child {
     }
 
     /// Leaves it running; gives its process number.
-    pub(super) fn keep(mut self) -> io::Result<String> {
+    pub(crate) fn keep(mut self) -> io::Result<String> {
         self.join()?;
         let pid = self.pid();
         self.process = None;
@@ -136,7 +141,7 @@ impl Child {
     }
 
     /// Ends it in order: SIGTERM, and SIGKILL when that takes too long.
-    pub(super) fn end(&mut self) -> io::Result<()> {
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         self.join()?;
         let Some(mut process) = self.process.take() else { return Ok(()) };
         if let Some(pid) = i32::try_from(process.id()).ok().and_then(Pid::from_raw) {
@@ -161,11 +166,11 @@ impl Drop for Child {
 }
 
 /// Whether a GET of `path` at `http` is answered with 200.
-pub(super) fn says_ok(http: SocketAddr, path: &str) -> bool {
+pub(crate) fn says_ok(http: SocketAddr, path: &str) -> bool {
     let ask = || -> io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&http, REPLY_PATIENCE)?;
         stream.set_read_timeout(Some(REPLY_PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: loadgen\r\nConnection: close\r\n\r\n")?;
         let mut status = [0; 12];
         stream.read_exact(&mut status)?;
         Ok(status.ends_with(b" 200"))
@@ -174,7 +179,7 @@ pub(super) fn says_ok(http: SocketAddr, path: &str) -> bool {
 }
 
 /// Runs `command` to its end; its words are the error when it fails.
-pub(super) fn finish(command: &mut Command) -> io::Result<Output> {
+pub(crate) fn finish(command: &mut Command) -> io::Result<Output> {
     let program = PathBuf::from(command.get_program());
     let output = command.stdin(Stdio::null()).output().map_err(|error| named(&program, &error))?;
     if output.status.success() {
@@ -185,7 +190,7 @@ pub(super) fn finish(command: &mut Command) -> io::Result<Output> {
 }
 
 /// Runs `command` to its end and gives the first public key, 64 hex digits, that it prints.
-pub(super) fn finish_keygen(command: &mut Command) -> io::Result<String> {
+pub(crate) fn finish_keygen(command: &mut Command) -> io::Result<String> {
     let output = finish(command)?;
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     let is_key = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());

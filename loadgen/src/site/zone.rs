@@ -1,10 +1,10 @@
 //! Where on Earth it is morning now.
 
-/// First and last minute of the day of the demo's morning, the last not included: the crowd before the first lesson.
-pub(super) const MORNING: (i64, i64) = (7 * 60 + 30, 8 * 60 + 30);
+/// First and last minute of the day of a site's morning, the last not included: the crowd before the first lesson.
+pub(crate) const MORNING: (i64, i64) = (7 * 60 + 30, 8 * 60 + 30);
 
 /// The name of the time zone, whole hours off UTC, in which the second `now` since 1970 is within [`MORNING`].
-pub(super) fn of_morning(now: i64) -> String {
+pub(crate) fn of_morning(now: i64) -> String {
     let minute = now.div_euclid(60).rem_euclid(24 * 60);
     let hours = (MORNING.0 - minute).div_euclid(60) + 1;
     let hours = if (minute + hours * 60) >= MORNING.1 { hours - 1 } else { hours };
