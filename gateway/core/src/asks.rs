@@ -60,6 +60,8 @@ impl Answers {
     pub(crate) fn keep(&mut self, boot: BootId, ask: &Ask, answer: &Message<'_>) -> Result<&[u8], NoRoom> {
         let highest = self.highest(boot).max(ask.request);
         let (kept, number) = (&mut self.kept[self.next], &mut self.requests[self.next]);
+        // Forgotten first: an answer that did not fit must not leave half of itself in another's place.
+        kept.len = 0;
         let mut message = Writer::new(&mut kept.bytes);
         answer.emit(&mut message)?;
         let len = message.len();

@@ -12,7 +12,7 @@ use kalitka_snapshot::model::PortalMode;
 
 use crate::orders::{OverlayEntry, OverlayFull, Standing, StandingOrders};
 
-/// Blocks and modes that operators have ordered. Changed by one thread, looked up by every worker.
+/// Blocks and modes that operators have ordered. Changed by one thread at a time, looked up by every worker.
 #[derive(Debug, Default)]
 pub struct Overlay {
     /// What has been ordered; what follows is made from it.
@@ -94,7 +94,9 @@ impl Overlay {
     /// Forgets the credentials of all commands up to `last_command`, which every snapshot that could come into force
     /// contains. Modes stay until they are ordered anew: no snapshot contains them.
     pub fn prune(&self, last_command: u64) {
-        self.orders().prune(last_command);
+        // Held to the end: a count made beside an order would hide that order.
+        let mut orders = self.orders();
+        orders.prune(last_command);
         self.forms.retain(|_, alike| {
             alike.retain(|form| form.number > last_command);
             !alike.is_empty()
@@ -196,4 +198,25 @@ fn forms(credential: Credential) -> impl Iterator<Item = Credential> {
     let uid_len = if shape == Shape::Uid.code() { usize::from(bits / 8) } else { 0 };
     let cut = move |shape: &Shape| shape.credential_of_uid(uid.get(..uid_len)?);
     core::iter::once(credential).chain(Shape::ALL.iter().filter_map(cut).filter(move |form| *form != credential))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A count that is made beside an order hides that order.
+    #[test]
+    fn order_waits_until_others_are_forgotten_and_counted() {
+        let (overlay, card) = (Overlay::default(), Credential::from_uid(&[4, 1, 2, 3]).unwrap());
+        overlay.block(card, 1).unwrap();
+        std::thread::scope(|scope| {
+            let halfway = overlay.forms.get_mut(&card);
+            scope.spawn(|| overlay.prune(1));
+            let is_held = || (0..1000).all(|_| overlay.orders.try_lock().is_err());
+            let mut looks = std::iter::repeat_with(std::thread::yield_now).take(5_000_000);
+            assert!(looks.any(|()| is_held()), "an order could come in between");
+            drop(halfway);
+        });
+        assert!(overlay.is_empty());
+    }
 }
