@@ -35,6 +35,8 @@ pub(crate) const CORE_MAX: u16 = 1023;
 pub(crate) const WORKER_HEARTBEAT: Duration = Duration::from_millis(200);
 /// How long an idle worker sleeps that cannot be called.
 pub(crate) const UNCALLED_PATIENCE: Duration = Duration::from_millis(2);
+/// How long a worker lets its socket be after a receive call that failed.
+pub(crate) const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of the kernel's list of UDP sockets that are read for our sockets' drops: some 65,000 sockets.
 pub(crate) const PROC_NET_UDP_MAX: u64 = 8 << 20;
 /// Age of a heartbeat at which a worker counts as stuck.
@@ -82,7 +84,7 @@ pub(crate) const JOURNAL_NAP: Duration = Duration::from_millis(2);
 /// Naps in which nothing comes before the journal sleeps and must be woken.
 pub(crate) const JOURNAL_NAPS: u32 = 10;
 /// How long decisions wait for others to share their commit.
-pub(crate) const COMMIT_DELAY: Duration = Duration::from_millis(10);
+pub(crate) const COMMIT_DELAY: Duration = Duration::from_millis(25);
 /// Events of one commit.
 pub(crate) const COMMIT_EVENTS_MAX: usize = 1024;
 /// Bytes of one commit at which it is full: with the event that fills it, one block of the outbox.
@@ -134,3 +136,5 @@ const _: () = {
 
 /// How much the adopter's thread gives way to the workers (`nice`, 0 to 19).
 pub(crate) const ADOPTER_NICENESS: i32 = 10;
+/// The same of the journal's, which nobody waits for but whoever wants a receipt.
+pub(crate) const JOURNAL_NICENESS: i32 = 10;

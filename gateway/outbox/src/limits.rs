@@ -32,8 +32,6 @@ pub const SLED_LOCK_MAX: Duration = Duration::from_secs(2);
 pub const SLED_OPEN_MAX: Duration = Duration::from_secs(30);
 /// Reopenings in one process, after which the segment log takes over: each leaves memory behind.
 pub const REOPENS_MAX: u32 = 3;
-/// Pieces of memory up to so many bytes are kept when sled has freed them, for the next.
-pub const MEMORY_KEPT_BYTES: usize = (32 << 20) - (64 << 10);
 /// Bytes after which the segment log begins its next file.
 pub const LOG_FILE_BYTES: u64 = 8 << 20;
 /// The oldest log file is emptied when less than one part in so many of it is still needed.
@@ -53,7 +51,6 @@ pub const CARVE_BYTES: usize = 4 << 20;
 
 const _: () = {
     assert!(BLOCK_MAX * 4 <= SLED_SEGMENT_BYTES);
-    assert!(SLED_SEGMENT_BYTES * 2 <= MEMORY_KEPT_BYTES);
     assert!(EVENT_LEN_MAX <= BLOCK_EVENTS_MAX);
     assert!(DISK_RESERVE >= 2 * SLED_SEGMENT_BYTES as u64);
     // An epoch's beginning and all its losses fit one block, so that they are durable together.

@@ -17,9 +17,7 @@ use std::thread;
 use rustix::fs::FlockOperation;
 
 use crate::error::StoreError;
-use crate::limits::{
-    MEMORY_KEPT_BYTES, SLED_CACHE_BYTES, SLED_FLUSH_EVERY, SLED_LOCK_MAX, SLED_OPEN_MAX, SLED_SEGMENT_BYTES,
-};
+use crate::limits::{SLED_CACHE_BYTES, SLED_FLUSH_EVERY, SLED_LOCK_MAX, SLED_OPEN_MAX, SLED_SEGMENT_BYTES};
 use crate::store::{Key, Store, Visit};
 
 /// The one file that sled keeps values in.
@@ -68,7 +66,6 @@ impl SledStore {
     pub(crate) fn open(folder: &Path, barrier: Box<dyn Barrier>) -> Result<Self, StoreError> {
         fs::create_dir_all(folder)?;
         remove_leftovers(folder)?;
-        keep_freed_memory();
         let db = open_guarded(configuration(folder))?;
         let data = File::open(folder.join(DATA_NAME))?;
         sync_names(folder)?;
@@ -126,13 +123,6 @@ pub(crate) fn configuration(folder: &Path) -> sled::Config {
         .segment_size(SLED_SEGMENT_BYTES)
         .cache_capacity(SLED_CACHE_BYTES)
         .flush_every_ms(Some(SLED_FLUSH_EVERY.as_millis().try_into().unwrap_or(u64::MAX)))
-}
-
-/// sled takes fresh memory for each segment. The C library of most systems gives so large a piece back to the kernel when it is
-/// freed, and the next one comes page by page again, which costs a fifth of all that an event does. It learns to keep pieces
-/// from a larger one that is freed; 32 MiB is the largest that it learns from. Others do not mind.
-fn keep_freed_memory() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(MEMORY_KEPT_BYTES)));
 }
 
 /// Removes what an interrupted snapshot has left: with it sled finds itself corrupt for ever.

@@ -24,7 +24,7 @@ use super::safety::{Kept, SafetyFile};
 use super::status::{JournalStatus, JournalTally};
 use super::store::Store;
 use crate::clock::Clock;
-use crate::limits::{CHECKPOINT_INTERVAL, JOURNAL_TICK};
+use crate::limits::{CHECKPOINT_INTERVAL, JOURNAL_NICENESS, JOURNAL_TICK};
 use crate::metrics::names;
 use crate::published::Published;
 use crate::udp::Posts;
@@ -89,6 +89,10 @@ enum Turn {
 impl Journal {
     /// Opens the outbox and serves until it is told to stop.
     pub(crate) fn run(mut self) {
+        // The store's own threads inherit it. Where cores are few, a commit does not hold up who answers.
+        if let Err(error) = rustix::process::setpriority_process(None, JOURNAL_NICENESS) {
+            tracing::warn!(%error, "the journal runs at the workers' priority");
+        }
         self.open();
         let mut next_tick = self.clock.monotonic() + JOURNAL_TICK;
         loop {

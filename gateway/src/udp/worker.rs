@@ -20,7 +20,7 @@ use super::post::Post;
 use super::wake::Bell;
 use crate::clock::Clock;
 use crate::journal::{Moment, Recorder};
-use crate::limits::{BATCH_MAX, HANDSHAKES_A_TURN};
+use crate::limits::{BATCH_MAX, HANDSHAKES_A_TURN, RECEIVE_PAUSE};
 use crate::metrics::Tally;
 use crate::published::Published;
 use crate::stamps::Taken;
@@ -148,6 +148,8 @@ impl Worker {
             Err(Errno::EAGAIN | Errno::EINTR) => count,
             Err(_) => {
                 tally.receive_failures.add(1);
+                // A failure that lasts does not take the core; nobody unparks.
+                std::thread::park_timeout(RECEIVE_PAUSE);
                 count
             }
         }

@@ -1,10 +1,14 @@
 //! What one turn does, and what it leaves to the next.
 
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::TryRecvError;
+use std::time::Instant;
 
 use super::rig::{FIRST, READERS, Rig, ask};
-use crate::limits::{BATCH_MAX, HANDSHAKES_A_TURN};
-use crate::udp::batch::Datagram;
+use crate::limits::{BATCH_MAX, HANDSHAKES_A_TURN, RECEIVE_PAUSE};
+use crate::udp::batch::{Datagram, Wire};
 use kalitka_core::DropReason;
 
 const BATCH: u64 = BATCH_MAX as u64;
@@ -104,4 +108,16 @@ fn desk_full_of_handshakes_is_cleared() {
     }
     assert_eq!((rig.tally().initiations.get(), rig.tally().sent.get()), (u64::from(READERS), u64::from(READERS)));
     assert_eq!((rig.tally().received.get(), rig.worker.desk.put_off), (u64::from(READERS), 0));
+}
+
+#[test]
+fn socket_that_always_fails_does_not_take_the_core() {
+    let mut rig = Rig::new();
+    let address = rig.wire.socket().local_addr().unwrap();
+    let no_socket = OwnedFd::from(File::open("/dev/null").unwrap());
+    rig.wire = Wire::new(UdpSocket::from(no_socket), address);
+    let begun = Instant::now();
+    (0..5).for_each(|_| rig.turn());
+    assert!(begun.elapsed() >= RECEIVE_PAUSE * 4, "{:?}", begun.elapsed());
+    assert_eq!((rig.tally().receive_failures.get(), rig.tally().received.get()), (5, 0));
 }
