@@ -22,6 +22,16 @@ const FIELDS: [&str; 11] = [
     "journal_dropped",
 ];
 
+/// What junk is refused for.
+const REFUSED: [(&str, &str); 6] = [
+    ("unknown-session", "unknown_session"),
+    ("wrong-length", "malformed"),
+    ("wrong-tag", "forged"),
+    ("replayed", "replayed"),
+    ("forged-initiation", "handshake_forged"),
+    ("repeated-initiation", "handshake_stamp_repeated"),
+];
+
 /// Compares with tiny slices; gives the table's lines and the fields of the line `RESULT`, which must be the last.
 fn compare(args: &[&str]) -> (Vec<String>, BTreeMap<String, String>) {
     let folder = tempfile::tempdir().unwrap();
@@ -56,12 +66,18 @@ fn every_setting_is_played_and_no_answer_is_wrong() {
     {
         assert!(rows.iter().any(|row| row.contains(words)), "no row of {words}: {rows:#?}");
     }
+    for (kind, reason) in REFUSED {
+        let row = rows.iter().find(|row| row.contains(&format!("datagram of junk, {kind} |")));
+        let row = row.unwrap_or_else(|| panic!("no row of {kind}: {rows:#?}"));
+        assert!(row.contains(&format!("dropped for {reason}")) && !row.contains("| - |"), "{row}");
+    }
 }
 
 #[test]
 fn what_is_not_asked_for_is_not_measured() {
     let (rows, result) = compare(&["--only", "round-trip"]);
     assert_eq!(rows.len(), 2, "{rows:#?}");
+    assert!(rows.iter().all(|row| row.contains("| ≤ 1.150 | ≤ 1.100 |")), "in both modes: {rows:#?}");
     assert!(result["rtt_ratio"].parse::<f64>().unwrap() > 0.0);
     assert_eq!((&*result["ratio"], &*result["p99_ratio"], &*result["wrong"]), ("-", "-", "0"));
 }

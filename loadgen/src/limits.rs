@@ -89,11 +89,11 @@ pub const COMPARED_RING: u32 = 1 << 20;
 pub const COMPARED_EVENTS_MAX: u64 = 100_000_000;
 /// Schools that are invented to find one with so many entries.
 pub const SIZING_ROUNDS_MAX: usize = 5;
-/// A journal that has rested so long has done what it had to.
+/// A server that has rested so long has done what it had to.
 pub const SETTLED_AFTER: Duration = Duration::from_millis(40);
 /// CPU time between two looks that is no rest.
 pub const RESTLESS: Duration = Duration::from_micros(50);
-/// How often it is looked whether a journal rests.
+/// How often it is looked whether a server rests.
 pub const SETTLE_LOOK: Duration = Duration::from_millis(5);
 /// Bytes of a gateway's metrics.
 pub const METRICS_BYTES_MAX: u64 = 1 << 20;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::figures::{Spread, burn_equal, spread};
 use super::server::{Server, Serving};
-use super::shot::{Shot, keep_score, not_busy};
+use super::shot::{Shot, either_not_busy, keep_score, left_out_by_echo};
 use super::stage::{School, Stage, Workers};
 use super::table::{Bound, Report, Result, Row, Unit};
 use super::{finish, peer, progress};
@@ -47,10 +47,11 @@ impl Alternation {
         self.echoes[0].time_ns() / self.gateway(Shot::time_ns)
     }
 
-    /// `None` when this machine changed its pace so much that a longer burn took less time.
-    fn burn_equal(&self, expected: &Expected) -> Option<f64> {
-        let time = |(&burn, shot): (&u64, &Shot)| (ns(burn), shot.time_ns());
-        let echoes: Vec<_> = expected.burns.iter().zip(&self.echoes).map(time).collect();
+    /// The burn is what it really cost its echo in this alternation. `None` when this machine changed its pace so much that
+    /// a longer burn took less time.
+    fn burn_equal(&self) -> Option<f64> {
+        let burnt_ns = |shot: &Shot| (shot.worker_us() - self.echoes[0].worker_us()) * 1e3;
+        let echoes: Vec<_> = self.echoes.iter().map(|shot| (burnt_ns(shot), shot.time_ns())).collect();
         burn_equal(self.gateway(Shot::time_ns), &echoes)
     }
 }
@@ -120,17 +121,20 @@ pub(super) fn one_ask(
 }
 
 fn tell(alternations: &[Alternation], school: &School, expected: &Expected, report: &mut Report) {
-    let burns: Vec<f64> = alternations.iter().filter_map(|alternation| alternation.burn_equal(expected)).collect();
+    let burns: Vec<f64> = alternations.iter().filter_map(Alternation::burn_equal).collect();
     let burn = Spread::of(&burns);
     let untold = Some(alternations.len() - burns.len()).filter(|&untold| untold > 0);
     let untold = untold.map(|untold| format!("{untold} of {} alternations told none", alternations.len()));
     let ratio = spread(alternations, Alternation::ratio);
     let worker = spread(alternations, |alternation| alternation.over_echo(Shot::worker_us));
     let process = spread(alternations, |alternation| alternation.over_echo(Shot::process_us));
-    let busy = not_busy("the gateway's worker", alternations.iter().flat_map(|alternation| &alternation.gateway))
-        .or_else(|| not_busy("the echo", alternations.iter().map(|alternation| &alternation.echoes[0])));
+    let busy = either_not_busy(
+        alternations.iter().flat_map(|alternation| &alternation.gateway),
+        alternations.iter().map(|alternation| &alternation.echoes[0]),
+    );
+    let short = left_out_by_echo(alternations.iter().flat_map(|alternation| &alternation.echoes));
     let most = ns(expected.burns[expected.burns.len() - 1]);
-    let beyond = burn.filter(|burn| burn.median > most).map(|_| format!("extrapolated from burns up to {most:.0} ns"));
+    let beyond = beyond(burn, most);
     let entries = school.entries;
     let what = |what: &str| format!("{what}, {entries} entries");
     let (must, goal) = (Bound::AtMost(expected.must_ns), Some(Bound::AtMost(expected.goal_ns)));
@@ -138,6 +142,7 @@ fn tell(alternations: &[Alternation], school: &School, expected: &Expected, repo
     rows.push(
         Row::bound(&what("as slow as an echo that burns"), Unit::Nanos, must, goal, burn)
             .remark(busy)
+            .remark(short)
             .remark(beyond)
             .remark(untold),
     );
@@ -162,6 +167,12 @@ fn tell(alternations: &[Alternation], school: &School, expected: &Expected, repo
         rows.push(Row::told(&what("CPU of the worker's thread over the echo's, an answer"), Unit::Micros, worker));
         rows.push(Row::told(&what("CPU of the whole process over the echo's, an answer"), Unit::Micros, process));
     }
+}
+
+/// What there is to say of a burn that lies outside those that were measured, 0 to `most`.
+fn beyond(burn: Option<Spread>, most: f64) -> Option<String> {
+    let is_within = |burn: Spread| (0.0..=most).contains(&burn.median);
+    burn.filter(|&burn| !is_within(burn)).map(|_| format!("extrapolated from burns of 0 to {most:.0} ns"))
 }
 
 /// What was seen of both in numbers that only this machine knows.
@@ -215,9 +226,13 @@ pub(super) fn many_asks(stage: &mut Stage<'_>, school: &School, report: &mut Rep
     for (place, asks) in MANY.into_iter().enumerate() {
         let ratio = spread(&alternations, |(echo, gateways)| echo.time_ns() / gateways[place].time_ns());
         let what = format!("asks answered with {asks} a datagram over the echo's datagrams");
-        let busy = not_busy("the gateway's worker", alternations.iter().map(|(_, gateways)| &gateways[place]));
+        let busy = either_not_busy(
+            alternations.iter().map(|(_, gateways)| &gateways[place]),
+            alternations.iter().map(|(echo, _)| echo),
+        );
         let row = Row::bound(&what, Unit::Times, Bound::AtLeast(3.0), Some(Bound::AtLeast(4.0)), ratio);
-        report.rows.push(row.remark(busy));
+        let short = left_out_by_echo(alternations.iter().map(|(echo, _)| echo));
+        report.rows.push(row.remark(busy).remark(short));
     }
     Ok(())
 }
@@ -253,4 +268,19 @@ pub(super) fn two_workers(stage: &mut Stage<'_>, school: &School, report: &mut R
     );
     report.rows.push(row.remark(rates));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn burn_outside_of_the_measured_ones_is_told_to_be_extrapolated_on_either_side() {
+        let told = |burn| beyond(Some(Spread::exactly(burn)), 1200.0);
+        assert_eq!([0.0, 650.0, 1200.0].map(told), [None, None, None]);
+        for burn in [-100.0, 1201.0] {
+            assert_eq!(told(burn).as_deref(), Some("extrapolated from burns of 0 to 1200 ns"));
+        }
+        assert_eq!(beyond(None, 1200.0), None);
+    }
 }

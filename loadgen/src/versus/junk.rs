@@ -65,6 +65,8 @@ pub(super) fn each_kind(stage: &mut Stage<'_>, school: &School, report: &mut Rep
         let cpu =
             [0, 1].map(|place| spread(pairs, |pair| pair[place].worker_us_each_sent()).map_or(0.0, |us| us.median));
         let reason = reason.unwrap_or_else(|| "NOTHING".into());
+        // What was refused for another reason is another kind: of this one nothing is known.
+        let over = over.filter(|_| reasons_of(kind).contains(&&*reason));
         let seen = format!("{:.2} µs over {:.2} µs; dropped for {reason}", cpu[0], cpu[1]);
         let answered: u64 = pairs.iter().map(|[gateway, _]| gateway.slice.received).sum();
         let answered = (answered > 0).then(|| format!("{answered} were ANSWERED"));
@@ -72,6 +74,19 @@ pub(super) fn each_kind(stage: &mut Stage<'_>, school: &School, report: &mut Rep
         report.rows.push(row.remark(Some(seen)).remark(lost.clone()).remark(answered));
     }
     Ok(())
+}
+
+/// For what a gateway drops junk of `kind`, by its metric's label; of several lots, most of it.
+const fn reasons_of(kind: Junk) -> &'static [&'static str] {
+    match kind {
+        Junk::UnknownSession => &["unknown_session"],
+        Junk::WrongLength => &["malformed"],
+        Junk::WrongTag => &["forged"],
+        Junk::Replayed => &["replayed"],
+        Junk::ForgedInitiation => &["handshake_forged"],
+        Junk::RepeatedInitiation => &["handshake_stamp_repeated"],
+        Junk::WrongVersion | Junk::Random => &["version", "unknown_type"],
+    }
 }
 
 /// What there is to say when not all junk came to the gateway's worker.
@@ -99,6 +114,7 @@ pub(super) fn flood(stage: &mut Stage<'_>, school: &School, report: &mut Report)
     let dropped = gateway.metrics()?.sum("kalitka_udp_kernel_dropped_total");
     finish(&gateway, &mut report.result)?;
     report.result.wrong += tally.wrong;
+    report.result.lost += tally.unanswered.total();
     tally.wrong_shown.iter().for_each(|wrong| note(&format!("WRONG {wrong}")));
     let second_resend = u64::try_from(SECOND_RESEND.as_nanos()).unwrap_or(u64::MAX);
     let late = tally.unanswered.total() + tally.latency.count_between(second_resend, u64::MAX);
@@ -108,7 +124,27 @@ pub(super) fn flood(stage: &mut Stage<'_>, school: &School, report: &mut Report)
         tally.asked.total(),
         junk.sent_per_second()
     );
+    let short = too_little(junk.sent_per_second());
     let late = Spread::exactly(f64::from(u32::try_from(late).unwrap_or(u32::MAX)));
-    report.rows.push(Row::bound(&what, Unit::Count, Bound::AtMost(0.0), None, Some(late)).remark(Some(seen)));
+    report
+        .rows
+        .push(Row::bound(&what, Unit::Count, Bound::AtMost(0.0), None, Some(late)).remark(Some(seen)).remark(short));
     Ok(())
+}
+
+/// What there is to say of a flood that was less than it was to be.
+fn too_little(per_second: f64) -> Option<String> {
+    (per_second < f64::from(COMPARED_JUNK) * 0.99).then(|| "THE GENERATOR IS SHORT".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flood_that_is_no_flood_is_told_of() {
+        let wanted = f64::from(COMPARED_JUNK);
+        assert_eq!(too_little(wanted * 0.995), None);
+        assert!(too_little(wanted * 0.9).is_some());
+    }
 }

@@ -15,9 +15,8 @@ use crate::limits::{CHILD_PATIENCE, RESTLESS, SETTLE_LOOK, SETTLED_AFTER};
 use crate::site::child::{Child, says_ok};
 use crate::site::gateway::Gateway;
 
-/// What the names of a gateway's threads begin with: of those that answer, and of the one that writes.
+/// What the names of a gateway's threads that answer begin with.
 const WORKERS: &str = "udp-";
-const JOURNAL: &str = "journal";
 
 /// A process that answers datagrams.
 pub(super) trait Server {
@@ -104,8 +103,9 @@ impl Server for Echo {
         ""
     }
 
+    /// Waits until it has done what waits at its socket: one that discards is waited for by nobody else.
     fn settle(&mut self) -> io::Result<()> {
-        Ok(())
+        until_rest(CHILD_PATIENCE, || used_by(self.process.id()))
     }
 
     fn is_done(&mut self) -> io::Result<bool> {
@@ -157,25 +157,68 @@ impl Server for Serving {
         WORKERS
     }
 
-    /// Waits until the journal has rested for a while. It is watched from outside, because a question would cost the gateway
-    /// what is measured here.
+    /// Waits until workers and journal have rested for a while. They are watched from outside, because a question would cost
+    /// the gateway what is measured here.
     fn settle(&mut self) -> io::Result<()> {
         let pid = self.pid()?;
-        let journal = || Reading::of(pid).map(|reading| total(&reading.since(&Reading::default()), JOURNAL));
-        let (mut used, mut since) = (journal()?, Instant::now());
-        while since.elapsed() < SETTLED_AFTER {
-            thread::sleep(SETTLE_LOOK);
-            let now = journal()?;
-            if now.saturating_sub(used) > RESTLESS {
-                since = Instant::now();
-            }
-            used = now;
+        until_rest(CHILD_PATIENCE, || {
             self.child.check_alive()?;
-        }
-        Ok(())
+            used_by(pid)
+        })
     }
 
     fn is_done(&mut self) -> io::Result<bool> {
         Ok(self.metrics()?.is_committed())
+    }
+}
+
+/// CPU time of process `pid` since its start.
+fn used_by(pid: u32) -> io::Result<Duration> {
+    Ok(total(&Reading::of(pid)?.since(&Reading::default()), ""))
+}
+
+/// Waits until what `used` gives, a server's CPU time, has hardly grown for [`SETTLED_AFTER`]; `patience` at most.
+fn until_rest(patience: Duration, mut used: impl FnMut() -> io::Result<Duration>) -> io::Result<()> {
+    let begun = Instant::now();
+    let (mut before, mut since) = (used()?, Instant::now());
+    while since.elapsed() < SETTLED_AFTER {
+        thread::sleep(SETTLE_LOOK);
+        let now = used()?;
+        if now.saturating_sub(before) > RESTLESS {
+            since = Instant::now();
+        }
+        before = now;
+        if begun.elapsed() > patience {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "a server never rests"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_that_never_rests_is_not_waited_for_without_end() {
+        let (patience, mut used) = (2 * SETTLED_AFTER, Duration::ZERO);
+        let busy = || {
+            used += 2 * RESTLESS;
+            // Without a bound this test would not end either.
+            if used < RESTLESS * 1000 { Ok(used) } else { Err(io::ErrorKind::Other.into()) }
+        };
+        assert_eq!(until_rest(patience, busy).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let begun = Instant::now();
+        until_rest(CHILD_PATIENCE, || Ok(Duration::from_secs(1))).unwrap();
+        assert!(begun.elapsed() >= SETTLED_AFTER);
+    }
+
+    #[test]
+    fn what_an_echo_does_once_a_slice_is_over_is_counted() {
+        let work = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exec sleep 60";
+        let process = Command::new("sh").args(["-c", work]).spawn().unwrap();
+        let mut echo = Echo { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let ((), used) = measured(&mut echo, || Ok(())).unwrap();
+        assert!(used.workers > 10 * RESTLESS && used.workers == used.process, "{used:?}");
     }
 }

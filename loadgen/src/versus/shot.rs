@@ -86,7 +86,7 @@ pub(super) fn keep_score(result: &mut Result, shot: &Shot) {
 }
 
 /// What there is to say when the servers were not always busy: whether others had their core, or this program was too slow.
-pub(super) fn not_busy<'a>(who: &str, shots: impl Iterator<Item = &'a Shot>) -> Option<String> {
+fn not_busy<'a>(who: &str, shots: impl Iterator<Item = &'a Shot>) -> Option<String> {
     let (mut busy, mut others, mut generator) = (Vec::new(), Vec::new(), Vec::new());
     for shot in shots {
         busy.push(shot.share());
@@ -105,4 +105,52 @@ pub(super) fn not_busy<'a>(who: &str, shots: impl Iterator<Item = &'a Shot>) -> 
             generator.median * 100.0
         )
     })
+}
+
+/// The same of a gateway and the echo beside it: an echo that was kept waiting flatters the gateway.
+pub(super) fn either_not_busy<'a>(
+    gateway: impl Iterator<Item = &'a Shot>,
+    echo: impl Iterator<Item = &'a Shot>,
+) -> Option<String> {
+    let both = [not_busy("the gateway's worker", gateway), not_busy("the echo", echo)];
+    let told: Vec<String> = both.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// What there is to say of echoes that left datagrams out or bent them: these are slower than an echo need be.
+pub(super) fn left_out_by_echo<'a>(shots: impl Iterator<Item = &'a Shot>) -> Option<String> {
+    let (lost, wrong) =
+        shots.fold((0, 0), |(lost, wrong), Shot { slice, .. }| (lost + slice.lost, wrong + slice.wrong));
+    (lost + wrong > 0).then(|| format!("of the echoes' datagrams {lost} were LOST and {wrong} WRONG"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slice of a second of which the server was busy for so many milliseconds.
+    fn shot(busy: u64) -> Shot {
+        let mut slice = Slice::new();
+        [slice.elapsed, slice.ran_for] = [Duration::from_secs(1); 2];
+        Shot { slice, used: Used { workers: Duration::from_millis(busy), ..Used::default() } }
+    }
+
+    #[test]
+    fn echo_that_was_kept_waiting_is_told_of_and_not_only_a_gateway() {
+        let (idle, busy) = ([shot(600)], [shot(990)]);
+        assert_eq!(either_not_busy(busy.iter(), busy.iter()), None);
+        let told = either_not_busy(busy.iter(), idle.iter()).unwrap();
+        assert!(told.starts_with("the echo was busy 60 %") && told.ends_with("the generator was the limit"), "{told}");
+        let told = either_not_busy(idle.iter(), idle.iter()).unwrap();
+        assert!(told.contains("the gateway's worker was busy 60 %") && told.contains("; the echo was"), "{told}");
+    }
+
+    #[test]
+    fn echo_that_loses_or_bends_datagrams_is_told_of() {
+        let mut short = shot(990);
+        assert_eq!(left_out_by_echo([&short].into_iter()), None);
+        (short.slice.lost, short.slice.wrong) = (3, 1);
+        let told = left_out_by_echo([&shot(990), &short].into_iter()).unwrap();
+        assert_eq!(told, "of the echoes' datagrams 3 were LOST and 1 WRONG");
+    }
 }

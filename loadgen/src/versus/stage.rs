@@ -75,11 +75,13 @@ impl School {
 pub(super) struct Workers {
     pub(super) count: usize,
     pub(super) spin: Duration,
+    /// Whether the journal shares the first one's core, as on a box that has no other to spare.
+    pub(super) journal_beside: bool,
 }
 
 impl Workers {
     /// One that blocks.
-    pub(super) const ONE: Self = Self { count: 1, spin: Duration::ZERO };
+    pub(super) const ONE: Self = Self { count: 1, spin: Duration::ZERO, journal_beside: false };
 }
 
 impl<'a> Stage<'a> {
@@ -140,7 +142,7 @@ impl<'a> Stage<'a> {
             building: school.building,
             publisher: Some(school.publisher.clone()),
             udp: udp(workers, self.cores),
-            also: also(self.cores),
+            also: also(self.cores.map(|(first, rest)| if workers.journal_beside { first } else { rest })),
         };
         let gateway = Gateway::new(self.programs.join("kalitka-gateway"), &folder, &settings)?;
         Serving::start(gateway, &school.snapshot, &READERS, self.stop)
@@ -162,7 +164,7 @@ impl<'a> Stage<'a> {
         let Options { slice, alternations, .. } = self.options;
         let cores = self.cores.map_or_else(
             || "on one core, all of them".to_owned(),
-            |(first, rest)| format!("workers and echoes on core {first}, journal and generator on core {rest}"),
+            |(first, rest)| format!("workers and echoes on core {first}, generator on core {rest}, journal there too but for the open loop"),
         );
         format!(
             "{alternations} alternations of {} ms each, {cores}, load average {}",
@@ -188,7 +190,7 @@ fn load_average() -> String {
 
 /// Lines of `[udp]`. The second worker shares the core of everybody else on a machine of two.
 fn udp(workers: Workers, cores: Option<(usize, usize)>) -> String {
-    let Workers { count, spin } = workers;
+    let Workers { count, spin, .. } = workers;
     let mut lines = format!("workers = {count}\n");
     if let Some((first, rest)) = cores {
         let places: Vec<usize> = (0..count).map(|place| (first + place).min(rest)).collect();
@@ -201,8 +203,8 @@ fn udp(workers: Workers, cores: Option<(usize, usize)>) -> String {
 }
 
 /// Sections of a configuration: room for all that a setting asks, so that what is compared is the work and not its bounds.
-fn also(cores: Option<(usize, usize)>) -> String {
-    let core = cores.map_or_else(String::new, |(_, rest)| format!("core = {rest}\n"));
+fn also(core: Option<usize>) -> String {
+    let core = core.map_or_else(String::new, |core| format!("core = {core}\n"));
     format!(
         "[journal]\n{core}ring = {COMPARED_RING}\n\n[outbox]\nevents_max = {COMPARED_EVENTS_MAX}\nbytes_max = {}\n",
         1_u64 << 36
@@ -234,11 +236,11 @@ mod tests {
 
     #[test]
     fn workers_stay_on_cores_of_their_own_as_long_as_there_are_some() {
-        let two = Workers { count: 2, spin: Duration::from_micros(50) };
+        let two = Workers { count: 2, spin: Duration::from_micros(50), ..Workers::ONE };
         assert_eq!(udp(two, Some((0, 1))), "workers = 2\ncores = [0, 1]\nspin_us = 50\n");
         assert_eq!(udp(Workers::ONE, Some((0, 3))), "workers = 1\ncores = [0]\n");
         assert_eq!(udp(two, Some((0, 3))), "workers = 2\ncores = [0, 1]\nspin_us = 50\n");
         assert_eq!(udp(Workers::ONE, None), "workers = 1\n");
-        assert!(also(Some((0, 1))).contains("[journal]\ncore = 1\nring = ") && !also(None).contains("core"));
+        assert!(also(Some(1)).contains("[journal]\ncore = 1\nring = ") && !also(None).contains("core"));
     }
 }
