@@ -48,6 +48,14 @@ pub(crate) fn spawn_on(
     spawned.map_err(|error| Failure::Environment(format!("cannot start the thread {name}: {error}")))
 }
 
+/// From now on the calling thread, and those that it starts, give way to others by `niceness`. If the system forbids it, `what`
+/// goes on at the workers' priority.
+pub(crate) fn give_way(niceness: i32, what: &str) {
+    if let Err(error) = rustix::process::setpriority_process(None, niceness) {
+        tracing::warn!(%error, "{what} runs at the workers' priority");
+    }
+}
+
 /// Whether threads of this process may run on `core`: there is one, and nobody has taken it away.
 pub(crate) fn is_usable(core: u16) -> bool {
     // Tried on a thread of its own, because it sticks.

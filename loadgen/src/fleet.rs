@@ -21,7 +21,7 @@ use crate::book::{Book, Words};
 use crate::keys::ReaderKey;
 use crate::limits::{GIVE_UP_AFTER, IN_FLIGHT, QUEUE_MAX, REPORTS_MAX};
 use crate::tally::{Answered, Asked};
-use crate::volley::{Prey, address};
+use crate::volley::{Prey, address, is_passing};
 use overheard::Overheard;
 
 /// Reports that a reader keeps while no receipt covers them.
@@ -377,11 +377,6 @@ fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
         Err(error) if is_passing(&error) || error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// A gateway that is not there tells so by ICMP, in the next call; it may be there again in a moment.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted)
 }
 
 const fn answered(answer: &Answer<'_>, at: Duration, wall: i64) -> Answered {

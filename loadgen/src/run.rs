@@ -107,6 +107,6 @@ pub(crate) fn log_intervals<T>(
 
 /// A boot counter for readers that have no flash: the seconds since 1970. It grows from run to run, and by one with each
 /// power cut, so that no reader may lose power oftener than once a second.
-fn boot_counter() -> u32 {
+pub(crate) fn boot_counter() -> u32 {
     u32::try_from(wall_seconds()).unwrap_or(u32::MAX)
 }

@@ -59,14 +59,16 @@ impl Siege {
     pub fn row(&self, flood: &Slice) -> String {
         let kinds: Vec<_> = self.kinds.iter().map(|kind| kind.label()).collect();
         let (sent, wanted) = (flood.sent_per_second(), self.per_second);
-        let short = if sent < f64::from(wanted) * 0.99 {
-            format!(", not {wanted}: THE GENERATOR IS SHORT")
-        } else {
-            String::new()
-        };
+        let short =
+            if falls_short(sent, wanted) { format!(", not {wanted}: THE GENERATOR IS SHORT") } else { String::new() };
         let (count, back) = (flood.datagrams, flood.received);
         format!("{count} junk datagrams, {sent:.0} a second{short}; of {}; {back} came back", kinds.join(", "))
     }
+}
+
+/// Whether so many datagrams a second are not the flood that was wanted.
+pub(crate) fn falls_short(sent_per_second: f64, wanted: u32) -> bool {
+    sent_per_second < f64::from(wanted) * 0.99
 }
 
 impl Stage for Siege {

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use kalitka_protocol::limits::ASK_RESENDS;
 use serde::Serialize;
 
 use crate::arrivals::Profile;
@@ -130,7 +129,7 @@ impl Summary {
             answered: tally.answered.total(),
             unanswered: tally.unanswered.outside,
             unanswered_in_outage: tally.unanswered.during,
-            unanswered_after_one_resend: tally.unanswered.outside + slower_than(&tally.latency, ASK_RESENDS[1]),
+            unanswered_after_one_resend: tally.unanswered_after_one_resend(),
             abandoned: tally.abandoned,
             wrong: tally.wrong,
             latency_us: Quantiles::of(&tally.latency),
@@ -255,12 +254,6 @@ impl Summary {
     pub fn write_json(&self, path: &Path) -> io::Result<()> {
         std::fs::write(path, serde_json::to_string_pretty(self)? + "\n")
     }
-}
-
-/// How many were answered only when `limit` was over.
-fn slower_than(latency: &Histogram<u64>, limit: Duration) -> u64 {
-    let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-    latency.count_between(limit, latency.high())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of asks, shown rounded")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use kalitka_protocol::ReaderId;
+use kalitka_protocol::limits::ASK_RESENDS;
 use kalitka_protocol::reason::Verdict;
 
 use crate::deck::Show;
@@ -231,6 +232,13 @@ impl Tally {
             promised: None,
             ended: None,
         }
+    }
+
+    /// Cards, outside the outage, that got no answer before their reader's second resend.
+    #[must_use]
+    pub fn unanswered_after_one_resend(&self) -> u64 {
+        let second_resend = u64::try_from(ASK_RESENDS[1].as_nanos()).unwrap_or(u64::MAX);
+        self.unanswered.outside + self.latency.count_between(second_resend, u64::MAX)
     }
 
     /// The rosters that answers are judged by.

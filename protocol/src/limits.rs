@@ -16,6 +16,8 @@ pub const PLAINTEXT_MAX: usize = DATAGRAM_MAX - SEALED_HEADER_LEN - TAG_LEN;
 pub const MESSAGES_MAX: usize = 32;
 /// Bytes of a message's header: kind, flags, body length (SPEC 5.5).
 pub const MESSAGE_HEADER_LEN: usize = 4;
+/// Bytes of an ask (SPEC 6.3).
+pub const ASK_LEN: usize = 24;
 /// Bytes of an answer before its text (SPEC 6.4).
 pub const ANSWER_LEN: usize = 16;
 /// Bytes of a receipt (SPEC 7.4).

@@ -7,28 +7,16 @@ use common::rig::{Rig, TestReader};
 use common::{ask, uid};
 use kalitka_core::{Opening, Outcome, Output, World};
 use kalitka_protocol::credential::Credential;
-use kalitka_protocol::message::{Message, Ping, Report, ReportKind};
+use kalitka_protocol::message::{Message, Ping, Report};
 use kalitka_protocol::reason::Direction;
-use kalitka_protocol::{BootId, LogId, ReaderId};
+use kalitka_protocol::{LogId, ReaderId};
 use kalitka_snapshot::model::PortalMode;
 
 const LOG: LogId = LogId(7);
 
 fn report(number: u64) -> Message<'static> {
-    Message::Report(Report {
-        log: LOG,
-        number,
-        boot: BootId(0),
-        request: 0,
-        age_ms: 0,
-        count: 0,
-        kind: ReportKind::Passed,
-        direction: Some(Direction::Entry),
-        input: 0,
-        unasked: false,
-        oldest: number == 1,
-        card: None,
-    })
+    let direction = Some(Direction::Entry);
+    Message::Report(Report { log: LOG, direction, oldest: number == 1, ..common::report(number) })
 }
 
 /// What is allocated by rounds of asks, repeats, pings, reports, receipts and forgeries.

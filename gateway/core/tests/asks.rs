@@ -11,10 +11,10 @@ use kalitka_protocol::credential::Credential;
 use kalitka_protocol::limits::{DATAGRAM_MAX, TEXT_MAX};
 use kalitka_protocol::message::{
     Answer, Ask, Command, CommandResult, Done, ListAsk, ListEntries, ListKind, ListPage, ListStatus, Message, Messages,
-    Order, Ping, Pong, Receipt, Report, ReportKind,
+    Order, Ping, Pong, Receipt, Report,
 };
 use kalitka_protocol::reason::{Denial, Direction, Grant, Tone, Verdict};
-use kalitka_protocol::{BootId, LogId, ReaderId};
+use kalitka_protocol::{LogId, ReaderId};
 
 const ENTRY: Direction = Direction::Entry;
 
@@ -45,20 +45,7 @@ fn requests(plaintext: &[u8]) -> Vec<u32> {
 }
 
 fn report(number: u64) -> Report {
-    Report {
-        log: LogId(5),
-        number,
-        boot: BootId(0),
-        request: 0,
-        age_ms: 0,
-        count: 0,
-        kind: ReportKind::Passed,
-        direction: Some(ENTRY),
-        input: 0,
-        unasked: false,
-        oldest: number == 1,
-        card: None,
-    }
+    Report { log: LogId(5), direction: Some(ENTRY), oldest: number == 1, ..common::report(number) }
 }
 
 #[test]

@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::ask;
 use common::rig::{Open, Rig, Taken, TestReader, keys};
+use common::{ask, report};
 use fastrand::Rng;
 use kalitka_core::{DropReason, Effect, Outcome, UnixSeconds, decide};
-use kalitka_protocol::message::{Ask, Message, Messages, Ping, Report, ReportKind};
+use kalitka_protocol::SessionId;
+use kalitka_protocol::message::{Ask, Message, Messages, Ping};
 use kalitka_protocol::reason::{Direction, Verdict};
-use kalitka_protocol::{BootId, LogId, SessionId};
 
 const READERS: [u32; 3] = [101, 102, 103];
 /// Datagrams that wait to be answered, at most.
@@ -266,23 +266,6 @@ impl Twins {
         if gone < READERS.len() {
             self.restart(gone);
         }
-    }
-}
-
-fn report(number: u64) -> Report {
-    Report {
-        log: LogId(7),
-        number,
-        boot: BootId(0),
-        request: 0,
-        age_ms: 0,
-        count: 0,
-        kind: ReportKind::Passed,
-        direction: None,
-        input: 0,
-        unasked: false,
-        oldest: false,
-        card: None,
     }
 }
 

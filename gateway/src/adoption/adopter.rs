@@ -25,6 +25,7 @@ use crate::journal::{Door, Work};
 use crate::limits::{ADOPT_AGAIN_AFTER, ADOPTER_NICENESS, SCHEDULE_TICK};
 use crate::metrics::names;
 use crate::published::Published;
+use crate::thread;
 
 /// Take this file, whatever folder it is in.
 pub(crate) struct Order {
@@ -219,9 +220,7 @@ impl Adopter {
     /// Watches the inbox and the schedule, and takes orders, until nobody can give any.
     pub(crate) fn run(mut self, orders: &Receiver<Order>) {
         // To verify a large file takes a while; where cores are few, who answers goes first.
-        if let Err(error) = rustix::process::setpriority_process(None, ADOPTER_NICENESS) {
-            tracing::warn!(%error, "adoption runs at the workers' priority");
-        }
+        thread::give_way(ADOPTER_NICENESS, "adoption");
         let mut next_look = Duration::ZERO;
         loop {
             let until_look = next_look.saturating_sub(self.clock.monotonic());

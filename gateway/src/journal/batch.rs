@@ -112,9 +112,9 @@ fn split_first(bytes: &mut [u8]) -> Option<(&mut [u8], &mut [u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::tests::rig;
+    use kalitka_protocol::ReaderId;
     use kalitka_protocol::event::{ClockQuality, GatewayStarted, ReportTaken};
-    use kalitka_protocol::message::{Report, ReportKind};
-    use kalitka_protocol::{BootId, LogId, ReaderId};
 
     fn header() -> EventHeader {
         EventHeader {
@@ -130,20 +130,7 @@ mod tests {
     }
 
     fn report(number: u64) -> Body<'static> {
-        let report = Report {
-            log: LogId(7),
-            number,
-            boot: BootId(0),
-            request: 0,
-            age_ms: 0,
-            count: 0,
-            kind: ReportKind::Passed,
-            direction: None,
-            input: 0,
-            unasked: false,
-            oldest: false,
-            card: None,
-        };
+        let report = rig::report(number, false);
         Body::Report(ReportTaken { reader: ReaderId(101), generation: 0, portal: None, report })
     }
 

@@ -1,56 +1,24 @@
 //! The ways into the journal, without a journal.
 
-use kalitka_core::{Decided, Decision};
-use kalitka_protocol::message::{Report, ReportKind};
-use kalitka_protocol::reason::{Denial, Direction, Verdict};
-use kalitka_protocol::{BootId, LogId, ReaderId};
+use kalitka_protocol::ReaderId;
 
 use super::*;
+use crate::journal::tests::rig::{decided, report};
 use crate::journal::{Holder, Moment};
 
 const CAPACITY: usize = 64;
 const AT: Moment = Moment { wall_us: 0, monotonic: Duration::ZERO };
 
-fn decided(reader: u32, request: u32) -> Decided {
-    let decision = Decision {
-        verdict: Verdict::Deny(Denial::NoSnapshot),
-        credential: None,
-        holder: None,
-        profile: None,
-        portal: None,
-        generation: 0,
-        hold_open_ms: 0,
-    };
-    Decided { reader: ReaderId(reader), boot: BootId(1), request, direction: Direction::Entry, age_ms: 0, decision }
-}
-
-fn report(number: u64) -> Report {
-    Report {
-        log: LogId(7),
-        number,
-        boot: BootId(0),
-        request: 0,
-        age_ms: 0,
-        count: 0,
-        kind: ReportKind::Passed,
-        direction: None,
-        input: 0,
-        unasked: false,
-        oldest: false,
-        card: None,
-    }
-}
-
 #[test]
 fn full_ring_counts_what_it_does_not_take_and_nobody_waits() {
     let (mut recorders, _door, mut ring) = rings(1, CAPACITY);
     for request in 0..u32::try_from(CAPACITY).unwrap() + 7 {
-        recorders[0].decided(AT, decided(1, request), Holder::default());
+        recorders[0].decided(AT, decided(ReaderId(1), request), Holder::default());
     }
     assert_eq!((ring.waiting(), ring.take_decisions_lost()), (CAPACITY, 7));
     assert_eq!(ring.take_decisions_lost(), 0);
     assert!(ring.look() && ring.next().is_some());
-    recorders[0].decided(AT, decided(1, 0), Holder::default());
+    recorders[0].decided(AT, decided(ReaderId(1), 0), Holder::default());
     assert_eq!((ring.waiting(), ring.take_decisions_lost()), (CAPACITY, 0));
 }
 
@@ -59,9 +27,9 @@ fn two_workers_losses_are_added_up_and_their_reports_are_counted_apart() {
     let (mut recorders, _door, mut ring) = rings(2, CAPACITY);
     for recorder in &mut recorders {
         for number in 0..CAPACITY as u64 + 5 {
-            recorder.reported(AT, ReaderId(1), report(number));
+            recorder.reported(AT, ReaderId(1), report(number, false));
         }
-        recorder.decided(AT, decided(1, 1), Holder::default());
+        recorder.decided(AT, decided(ReaderId(1), 1), Holder::default());
     }
     assert_eq!((ring.waiting(), ring.take_decisions_lost(), ring.take_reports_dropped()), (CAPACITY * 2, 2, 10));
     assert_eq!((ring.take_decisions_lost(), ring.take_reports_dropped()), (0, 0));
@@ -72,9 +40,9 @@ fn two_workers_losses_are_added_up_and_their_reports_are_counted_apart() {
 fn only_what_was_there_at_the_look_is_due() {
     let (mut recorders, _door, mut ring) = rings(2, CAPACITY);
     assert!(!ring.look() && ring.next().is_none());
-    recorders[1].decided(AT, decided(1, 1), Holder::default());
+    recorders[1].decided(AT, decided(ReaderId(1), 1), Holder::default());
     assert!(ring.look());
-    recorders[1].decided(AT, decided(1, 2), Holder::default());
+    recorders[1].decided(AT, decided(ReaderId(1), 2), Holder::default());
     assert!(ring.next().is_some() && ring.next().is_none());
     assert!(ring.look() && ring.next().is_some());
 }
@@ -84,7 +52,7 @@ fn records_come_by_turns_and_each_workers_in_their_order() {
     let (mut recorders, _door, mut ring) = rings(3, JOURNAL_TURN * 4);
     for (reader, count) in [(1, JOURNAL_TURN * 2 + 5), (2, 3), (3, JOURNAL_TURN)] {
         for request in 1..=u32::try_from(count).unwrap() {
-            recorders[reader as usize - 1].decided(AT, decided(reader, request), Holder::default());
+            recorders[reader as usize - 1].decided(AT, decided(ReaderId(reader), request), Holder::default());
         }
     }
     ring.look();
@@ -138,7 +106,7 @@ fn nothing_that_is_published_waits_for_a_sleep_to_end() {
             (0, 0)
         } else {
             let recorder = &mut recorders[who as usize - 1];
-            recorder.decided(AT, decided(who, request), Holder::default());
+            recorder.decided(AT, decided(ReaderId(who), request), Holder::default());
             recorder.publish();
             (who, request)
         };

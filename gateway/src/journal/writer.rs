@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::limits::{CHECKPOINT_INTERVAL, JOURNAL_NICENESS, JOURNAL_TICK};
 use crate::metrics::names;
 use crate::published::Published;
+use crate::thread;
 use crate::udp::Posts;
 
 /// The one writer of everything that is to be kept of what happens.
@@ -90,9 +91,7 @@ impl Journal {
     /// Opens the outbox and serves until it is told to stop.
     pub(crate) fn run(mut self) {
         // The store's own threads inherit it. Where cores are few, a commit does not hold up who answers.
-        if let Err(error) = rustix::process::setpriority_process(None, JOURNAL_NICENESS) {
-            tracing::warn!(%error, "the journal runs at the workers' priority");
-        }
+        thread::give_way(JOURNAL_NICENESS, "the journal");
         self.open();
         let mut next_tick = self.clock.monotonic() + JOURNAL_TICK;
         loop {

@@ -3,8 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use kalitka_protocol::limits::ASK_RESENDS;
-
 use super::busy::volley;
 use super::figures::{Spread, spread};
 use super::server::Server;
@@ -13,17 +11,16 @@ use super::stage::{School, Stage, Workers};
 use super::table::{Bound, Report, Row, Unit};
 use super::{finish, peer, progress};
 use crate::arrivals::Profile;
-use crate::fleet::{Fleet, wall_seconds};
+use crate::fleet::Fleet;
 use crate::limits::{CALM, COMPARED_HONEST, COMPARED_JUNK, KERNEL_MAY_DROP, RECEIPTS_WITHIN};
 use crate::output::note;
 use crate::play::{Plan, Second, play, warm_up};
 use crate::roster::DEMO_SEED;
-use crate::siege::Siege;
+use crate::run::boot_counter;
+use crate::siege::{Siege, falls_short};
 use crate::tally::Tally;
 use crate::volley::{Junk, Peer, Volley};
 
-/// What is not answered by then after its showing has been resent once in vain.
-const SECOND_RESEND: Duration = ASK_RESENDS[1];
 /// Slices that a flood with honest readers beside it lasts.
 const FLOOD_SLICES: u32 = 10;
 
@@ -104,8 +101,7 @@ pub(super) fn flood(stage: &mut Stage<'_>, school: &School, report: &mut Report)
     let (profile, rate, seed, receipts_within) = (Profile::Steady, COMPARED_HONEST, DEMO_SEED, RECEIPTS_WITHIN);
     let plan = Plan { profile, rate, duration, seed, receipts_within };
     // Above the stamps of every reader before, which count by the clock's seconds, too.
-    let boot_counter = u32::try_from(wall_seconds() + 1).unwrap_or(u32::MAX);
-    let mut fleet = Fleet::open(gateway.address(), &gateway.keys, boot_counter, true)?;
+    let mut fleet = Fleet::open(gateway.address(), &gateway.keys, boot_counter().saturating_add(1), true)?;
     let mut tally = Tally::new(school.judges_anew()?);
     let clock = warm_up(&mut fleet, stage.stop)?;
     let mut siege = Siege::new(gateway.address(), Junk::ALL.to_vec(), COMPARED_JUNK, duration, DEMO_SEED);
@@ -116,8 +112,7 @@ pub(super) fn flood(stage: &mut Stage<'_>, school: &School, report: &mut Report)
     report.result.wrong += tally.wrong;
     report.result.lost += tally.unanswered.total();
     tally.wrong_shown.iter().for_each(|wrong| note(&format!("WRONG {wrong}")));
-    let second_resend = u64::try_from(SECOND_RESEND.as_nanos()).unwrap_or(u64::MAX);
-    let late = tally.unanswered.total() + tally.latency.count_between(second_resend, u64::MAX);
+    let late = tally.unanswered_after_one_resend();
     let what = format!("honest asks unanswered after one resend, in a flood of {COMPARED_JUNK} junk a second");
     let seen = format!(
         "of {}; {:.0} junk a second; the kernel dropped {dropped:.0} datagrams",
@@ -134,7 +129,7 @@ pub(super) fn flood(stage: &mut Stage<'_>, school: &School, report: &mut Report)
 
 /// What there is to say of a flood that was less than it was to be.
 fn too_little(per_second: f64) -> Option<String> {
-    (per_second < f64::from(COMPARED_JUNK) * 0.99).then(|| "THE GENERATOR IS SHORT".into())
+    falls_short(per_second, COMPARED_JUNK).then(|| "THE GENERATOR IS SHORT".into())
 }
 
 #[cfg(test)]

@@ -22,12 +22,10 @@ const WORKERS: &str = "udp-";
 pub(super) trait Server {
     /// Where it listens.
     fn address(&self) -> SocketAddr;
-    /// Its process.
-    fn pid(&self) -> io::Result<u32>;
+    /// Its process, if it lives.
+    fn pid(&mut self) -> io::Result<u32>;
     /// What the names of the threads that answer begin with.
     fn workers(&self) -> &'static str;
-    /// Waits until it rests.
-    fn settle(&mut self) -> io::Result<()>;
     /// Whether all that its answers left to do is done. To ask costs it CPU time.
     fn is_done(&mut self) -> io::Result<bool>;
 }
@@ -50,7 +48,9 @@ pub(super) fn measured<T>(server: &mut dyn Server, what: impl FnOnce() -> io::Re
     let done = what()?;
     let begun = Instant::now();
     loop {
-        server.settle()?;
+        // Watched from outside, because a question would cost the server what is measured here. Nobody else waits for an echo
+        // that discards, and a gateway's journal goes on when its answers have left.
+        until_rest(CHILD_PATIENCE, || used_by(server.pid()?))?;
         let threads = Reading::of(pid)?.since(&before);
         if server.is_done()? {
             let workers = threads.iter().filter(|thread| thread.name.starts_with(server.workers()));
@@ -95,17 +95,12 @@ impl Server for Echo {
         self.address
     }
 
-    fn pid(&self) -> io::Result<u32> {
+    fn pid(&mut self) -> io::Result<u32> {
         Ok(self.process.id())
     }
 
     fn workers(&self) -> &'static str {
         ""
-    }
-
-    /// Waits until it has done what waits at its socket: one that discards is waited for by nobody else.
-    fn settle(&mut self) -> io::Result<()> {
-        until_rest(CHILD_PATIENCE, || used_by(self.process.id()))
     }
 
     fn is_done(&mut self) -> io::Result<bool> {
@@ -149,22 +144,13 @@ impl Server for Serving {
         self.gateway.udp
     }
 
-    fn pid(&self) -> io::Result<u32> {
+    fn pid(&mut self) -> io::Result<u32> {
+        self.child.check_alive()?;
         self.child.id().ok_or_else(|| io::Error::other("the gateway is gone"))
     }
 
     fn workers(&self) -> &'static str {
         WORKERS
-    }
-
-    /// Waits until workers and journal have rested for a while. They are watched from outside, because a question would cost
-    /// the gateway what is measured here.
-    fn settle(&mut self) -> io::Result<()> {
-        let pid = self.pid()?;
-        until_rest(CHILD_PATIENCE, || {
-            self.child.check_alive()?;
-            used_by(pid)
-        })
     }
 
     fn is_done(&mut self) -> io::Result<bool> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kalitka_protocol::datagram::{Datagram, Handshake};
 use kalitka_protocol::handshake::{Hello, Initiator, SessionKeys, TagKeys};
-use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, MESSAGE_HEADER_LEN, SEALED_HEADER_LEN, TAG_LEN};
+use kalitka_protocol::limits::{ASK_LEN, DATAGRAM_MAX, HANDSHAKE_LEN, MESSAGE_HEADER_LEN, SEALED_HEADER_LEN, TAG_LEN};
 use kalitka_protocol::message::{Ask, Message};
 use kalitka_protocol::seal::SealKey;
 use kalitka_protocol::wire::Writer;
@@ -17,12 +17,14 @@ use crate::deck::Show;
 use crate::keys::ReaderKey;
 use crate::limits::{REPLAYS_KEPT, SHAKE_AGAIN_AFTER, WARM_UP_MAX};
 
-/// Bytes of an ask with its message header.
-const ASK_LEN: usize = MESSAGE_HEADER_LEN + 24;
+/// Bytes of so many asks with their headers.
+const fn text_len(asks: usize) -> usize {
+    asks * (MESSAGE_HEADER_LEN + ASK_LEN)
+}
 
 /// Bytes of a sealed datagram with so many asks.
 pub(super) const fn datagram_len(asks: usize) -> usize {
-    SEALED_HEADER_LEN + asks * ASK_LEN + TAG_LEN
+    SEALED_HEADER_LEN + text_len(asks) + TAG_LEN
 }
 
 /// A session and its sealed asks.
@@ -131,8 +133,9 @@ impl Lane {
                 self.shows.push(show);
             }
             let datagram = &mut self.bytes[place * len..(place + 1) * len];
-            let text = self.asks * ASK_LEN;
-            self.sealing.seal(self.session, number, datagram, text).map_err(|_| io::ErrorKind::InvalidInput)?;
+            self.sealing
+                .seal(self.session, number, datagram, text_len(self.asks))
+                .map_err(|_| io::ErrorKind::InvalidInput)?;
         }
         Ok(())
     }

@@ -164,7 +164,8 @@ pub(crate) fn address(server: SocketAddr, place: usize) -> IpAddr {
     }
 }
 
-fn is_passing(error: &io::Error) -> bool {
+/// A server that is not there tells so by ICMP, in the next call; it may be there again in a moment.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted)
 }
 

@@ -31,7 +31,7 @@ use kalitka_protocol::reason::Direction;
 
 pub use flood::Flood;
 pub use junk::{Junk, Prey};
-pub(crate) use line::address;
+pub(crate) use line::{address, is_passing};
 pub use slice::Slice;
 
 use self::catch::Catch;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ed25519_dalek::SigningKey;
 use kalitka_core::UnixSeconds;
 use kalitka_protocol::credential::{CardRead, Credential, Shape, ShapeSet};
-use kalitka_protocol::message::Ask;
+use kalitka_protocol::message::{Ask, Report, ReportKind};
 use kalitka_protocol::reason::Direction;
+use kalitka_protocol::{BootId, LogId};
 use kalitka_snapshot::model::{
     ALWAYS, AccessLevel, CredentialState, ENTRY, EXIT, HolderState, Interval, LevelGrant, Model, NO_END, Offset,
     Portal, Reader, Schedule, Slot,
@@ -33,6 +34,24 @@ pub(crate) mod profile {
     pub(crate) const ELSEWHERE: u16 = 3;
     pub(crate) const NOTHING: u16 = 4;
     pub(crate) const SATURDAY: u16 = 5;
+}
+
+/// Report `number` of log 7: somebody passed.
+pub(crate) const fn report(number: u64) -> Report {
+    Report {
+        log: LogId(7),
+        number,
+        boot: BootId(0),
+        request: 0,
+        age_ms: 0,
+        count: 0,
+        kind: ReportKind::Passed,
+        direction: None,
+        input: 0,
+        unasked: false,
+        oldest: false,
+        card: None,
+    }
 }
 
 /// Minutes of the week.

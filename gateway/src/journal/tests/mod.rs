@@ -2,6 +2,6 @@
 
 mod hub;
 mod orders;
-mod rig;
+pub(super) mod rig;
 mod rings;
 mod taking;

@@ -144,17 +144,7 @@ impl Rig {
 
     /// A decision of `worker`.
     pub(super) fn decided_at(&self, worker: usize, request: u32) {
-        let decision = Decision {
-            verdict: Verdict::Deny(Denial::UnknownCredential),
-            credential: None,
-            holder: None,
-            profile: None,
-            portal: None,
-            generation: 0,
-            hold_open_ms: 0,
-        };
-        let reader = READERS[worker];
-        let decided = Decided { reader, boot: BootId(1), request, direction: Direction::Entry, age_ms: 3, decision };
+        let decided = decided(READERS[worker], request);
         self.tell(worker, |recorder| recorder.decided(self.now(), decided, Holder::default()));
     }
 
@@ -278,7 +268,21 @@ impl Drop for Rig {
     }
 }
 
-pub(super) fn report(number: u64, oldest: bool) -> Report {
+/// A denial at `reader`.
+pub(in crate::journal) fn decided(reader: ReaderId, request: u32) -> Decided {
+    let decision = Decision {
+        verdict: Verdict::Deny(Denial::UnknownCredential),
+        credential: None,
+        holder: None,
+        profile: None,
+        portal: None,
+        generation: 0,
+        hold_open_ms: 0,
+    };
+    Decided { reader, boot: BootId(1), request, direction: Direction::Entry, age_ms: 3, decision }
+}
+
+pub(in crate::journal) fn report(number: u64, oldest: bool) -> Report {
     Report {
         log: LOG,
         number,
