@@ -3,17 +3,19 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak figures compare bench audit
+.PHONY: help setup demo test check soak sabotage mutants figures compare bench audit
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Seconds of load in the demo.
 DURATION ?= 20
 # KEEP=1 leaves the demo's gateway and hub up.
 KEEP ?=
-# Of the hot steps: LONG=1 takes 10,000,000 entries too, UPDATE=1 writes the baseline, ONLY is a part of their names.
+# Of the hot steps, and of faults: LONG=1 takes 10,000,000 entries too, UPDATE=1 writes the baseline, ONLY is a part of their names.
 LONG ?=
 UPDATE ?=
 ONLY ?=
+# The part of all mutants that is tried, as 0/20.
+SHARD ?=
 
 TARGET = $$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 BINARIES = --bin kalitka-snapshot --bin kalitka-gateway --bin kalitka-hub --bin kalitka-loadgen
@@ -40,6 +42,14 @@ check: setup ## The quick part: format, lints, house rules, unit tests, the core
 
 soak: setup ## The long form of the same tests: 10,000,000 fuzz executions of each parser, 10,000,000 asks (an hour or more)
 	KALITKA_SOAK=1 cargo test --locked --release --workspace
+
+sabotage: setup ## Put each fault of tests/sabotage.toml into a scratch copy; its named test must fail (ONLY='part of a name')
+	cargo build --locked --package kalitka-tests --bin kalitka-sabotage
+	"$(TARGET)/debug/kalitka-sabotage" "$(TARGET)/sabotage" $(if $(ONLY),'$(ONLY)')
+
+mutants: setup ## cargo-mutants over the protocol and the core, hours of it (SHARD=k/n: a part)
+	cargo mutants --version >/dev/null 2>&1 || { echo 'mutants: installing cargo-mutants'; cargo install --locked cargo-mutants; }
+	cargo mutants --package kalitka-protocol --package kalitka-core --output "$(TARGET)" $(if $(SHARD),--shard $(SHARD))
 
 figures: setup ## Measure what docs/performance.md claims, as a Markdown table
 	cargo build --locked --release $(BINARIES)

@@ -269,3 +269,27 @@ fn note_receive_buffer(granted: usize, asked: usize) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kalitka_core::{OverlayEntry, Standing};
+    use kalitka_protocol::credential::Shape;
+
+    #[test]
+    fn orders_that_were_kept_hold_before_anything_is_answered() {
+        let mut kept = Kept::default();
+        let credential = Shape::Uid.credential_of_uid(&[1, 2, 3, 4]).unwrap();
+        let block = OverlayEntry::Credential { credential, standing: Standing::Blocked, number: 1 };
+        kept.safety.order(block).unwrap();
+        assert_eq!(ordered(Some(&kept), SafeMode::Closed).entries(), [block]);
+        assert!(ordered(Some(&Kept::default()), SafeMode::Closed).is_empty());
+    }
+
+    #[test]
+    fn orders_that_cannot_be_read_close_all_portals_unless_told_otherwise() {
+        let closed = OverlayEntry::Mode { reader: None, mode: Some(PortalMode::Closed), number: 0 };
+        assert_eq!(ordered(None, SafeMode::Closed).entries(), [closed]);
+        assert!(ordered(None, SafeMode::AsScheduled).is_empty());
+    }
+}

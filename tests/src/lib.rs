@@ -4,7 +4,7 @@
 //! border, [`random`] says by which seed, [`mutate`] spoils good input. [`process`] runs the real programs, [`wait`] awaits what
 //! they do; a [`site`] is a building, a [`city`] a building with its hub. A [`crowd`] reports and remembers what it was
 //! receipted, a [`disk`] has a power that can be cut, a
-//! [`relay`] is a bad network.
+//! [`relay`] is a bad network. [`sabotage`] breaks the code on purpose and asks who notices.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod city;
@@ -16,6 +16,7 @@ pub mod random;
 pub mod relay;
 #[cfg(test)]
 mod relay_tests;
+pub mod sabotage;
 pub mod school;
 pub mod site;
 pub mod source;

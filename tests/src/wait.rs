@@ -9,13 +9,18 @@ const PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Panics
 /// When the bound has passed.
-pub fn until<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, bound: Duration, look: impl FnMut() -> Option<T>) -> T {
+    until_or(bound, look).unwrap_or_else(|| panic!("waited {bound:?} in vain for: {what}"))
+}
+
+/// Looks until `look` sees something; `None` after `bound`.
+pub fn until_or<T>(bound: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let since = Instant::now();
     loop {
-        if let Some(seen) = look() {
+        let seen = look();
+        if seen.is_some() || since.elapsed() >= bound {
             return seen;
         }
-        assert!(since.elapsed() < bound, "waited {bound:?} in vain for: {what}");
         thread::sleep(PAUSE);
     }
 }

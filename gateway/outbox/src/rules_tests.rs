@@ -16,7 +16,7 @@ use crate::error::{AppendError, OpenError, StoreError};
 use crate::lab_tests::*;
 use crate::limits::{BLOCK_MAX, REOPENS_MAX, SLED_CACHE_BYTES, SLED_SEGMENT_BYTES};
 use crate::record;
-use crate::sled_store::{Disk, SledStore};
+use crate::sled_store::{Barrier, Disk, SledStore};
 use crate::store::{Key, Store};
 use crate::types::{Begun, Bounds, NewEpochWhy};
 
@@ -204,6 +204,27 @@ fn leftover_of_an_interrupted_snapshot_is_removed_before_opening() {
     assert_eq!(begun, Begun::AsLeft);
     assert!(!leftover.exists());
     assert_eq!(numbers(&mut outbox, 1).len(), 9);
+}
+
+/// A flush that comes to its end within sled.
+#[derive(Debug)]
+struct Panicking;
+
+impl Barrier for Panicking {
+    fn flush(&mut self, _: &sled::Db) -> sled::Result<()> {
+        panic!("no such page")
+    }
+
+    fn sync_data(&mut self, _: &fs::File) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn panic_inside_sled_is_an_error_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SledStore::open(folder.path(), Box::new(Panicking)).unwrap();
+    assert!(matches!(store.sync(), Err(StoreError::Panicked(text)) if text == "no such page"));
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! A scratch copy of the repository, in which faults are tried.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::fault::Fault;
+use super::verdict::Verdict;
+use crate::wait::until_or;
+
+/// How long a run may take, its building included.
+const RUN_MAX: Duration = Duration::from_secs(900);
+
+/// The copy, with a target folder of its own beside it, so that only what a fault touches is built anew.
+#[derive(Debug)]
+pub struct Workshop {
+    root: PathBuf,
+    tree: PathBuf,
+    target: PathBuf,
+}
+
+impl Workshop {
+    /// A copy of the repository at `root` under `folder`, as its work tree stands; one that is there is brought up to date.
+    ///
+    /// # Errors
+    /// What git or the file system says.
+    pub fn open(root: &Path, folder: &Path) -> Result<Self, String> {
+        let workshop = Self { root: root.into(), tree: folder.join("tree"), target: folder.join("target") };
+        let mut git = Command::new("git");
+        git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
+        let listed = git.output().map_err(|error| format!("git: {error}"))?;
+        let names: BTreeSet<&str> = std::str::from_utf8(&listed.stdout)
+            .map_err(|error| error.to_string())?
+            .split('\0')
+            .filter(|name| !name.is_empty() && root.join(name).is_file())
+            .collect();
+        if names.is_empty() {
+            return Err(format!("{}: git knows of no files here", root.display()));
+        }
+        for name in &names {
+            workshop.copy(name)?;
+        }
+        workshop.forget_others(&workshop.tree, &names)?;
+        Ok(workshop)
+    }
+
+    /// Puts the fault in, runs the test that must notice, and takes the fault out.
+    ///
+    /// # Errors
+    /// When the fault does not fit the code, or the run cannot be made.
+    pub fn try_out(&self, fault: &Fault) -> Result<Verdict, String> {
+        let path = self.tree.join(&fault.file);
+        let whole = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let spoilt = fault.put_into(&whole)?;
+        fs::write(&path, spoilt).map_err(|error| format!("{}: {error}", path.display()))?;
+        let verdict = self.run(fault);
+        fs::write(&path, whole).map_err(|error| format!("{}: {error}", path.display()))?;
+        verdict
+    }
+
+    /// Runs the fault's test as the copy stands.
+    ///
+    /// # Errors
+    /// When cargo cannot be run.
+    pub fn run(&self, fault: &Fault) -> Result<Verdict, String> {
+        let log = self.target.with_extension("log");
+        let file = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let errors = file.try_clone().map_err(|error| error.to_string())?;
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(fault.cargo_test()).current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        // What cargo tells a program that it runs would change how the copy is built.
+        let told = std::env::vars_os().map(|(name, _)| name);
+        for name in told.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+            cargo.env_remove(name);
+        }
+        cargo.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
+        let mut child = cargo.spawn().map_err(|error| format!("cargo: {error}"))?;
+        if until_or(RUN_MAX, || child.try_wait().ok().flatten()).is_none() {
+            end_group(&mut child);
+            return Ok(Verdict::Hung);
+        }
+        let printed = fs::read(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+        Ok(Verdict::of(&fault.test, &String::from_utf8_lossy(&printed)))
+    }
+
+    /// What the last run printed.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        fs::read(self.target.with_extension("log"))
+            .map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into())
+    }
+
+    /// Copies one file unless it is there as it is: cargo goes by the time of the last writing.
+    fn copy(&self, name: &str) -> Result<(), String> {
+        let (from, to) = (self.root.join(name), self.tree.join(name));
+        let of = |path: &Path| format!("{}", path.display());
+        let bytes = fs::read(&from).map_err(|error| format!("{}: {error}", of(&from)))?;
+        if fs::read(&to).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", of(folder)))?;
+        }
+        fs::copy(&from, &to).map_err(|error| format!("{}: {error}", of(&to)))?;
+        // The copy carries the time of the original, and cargo looks for later ones.
+        File::options()
+            .append(true)
+            .open(&to)
+            .and_then(|file| file.set_modified(std::time::SystemTime::now()))
+            .map_err(|error| format!("{}: {error}", of(&to)))
+    }
+
+    /// Removes from the copy what the repository no longer has.
+    fn forget_others(&self, folder: &Path, names: &BTreeSet<&str>) -> Result<(), String> {
+        let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for entry in entries {
+            let path = entry.map_err(|error| error.to_string())?.path();
+            let name = path.strip_prefix(&self.tree).ok().and_then(Path::to_str).unwrap_or_default();
+            if path.is_dir() {
+                self.forget_others(&path, names)?;
+            } else if !names.contains(name) {
+                fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ends a run and all that it has started.
+fn end_group(child: &mut Child) {
+    // The group is the run's own, made at its start.
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    let _ = child.wait();
+}
