@@ -41,7 +41,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.
-const CONFINED: [(&str, &[&str]); 26] = [
+const CONFINED: [(&str, &[&str]); 27] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
     ("axum", &["kalitka-gateway", "kalitka-hub"]),
@@ -49,6 +49,7 @@ const CONFINED: [(&str, &[&str]); 26] = [
     ("csv", &["kalitka-snapshot", "kalitka-loadgen"]),
     ("dashmap", &["kalitka-core"]),
     ("ed25519-dalek", &["kalitka-snapshot", "kalitka-tools"]),
+    ("fuser", &["kalitka-tests"]),
     ("getrandom", &["kalitka-gateway", "kalitka-hub", "kalitka-tools", "kalitka-loadgen"]),
     ("jiff", &["kalitka-snapshot", "kalitka-hub", "kalitka-tools", "kalitka-loadgen", "kalitka-tests"]),
     ("metrics", &["kalitka-gateway", "kalitka-hub"]),

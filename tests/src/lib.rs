@@ -3,7 +3,7 @@
 //! [`source`] and [`tree`] read the repository as the house rules need it. [`school`] invents rosters that sit on every
 //! border, [`random`] says by which seed, [`mutate`] spoils good input. [`process`] runs the real programs, [`wait`] awaits what
 //! they do; a [`site`] is a building, a [`city`] a building with its hub. A [`crowd`] reports and remembers what it was
-//! receipted, a [`disk`] has a power that can be cut, a
+//! receipted, a [`disk`] has a power that can be cut, a [`sick_disk`] is slow or fails when it is told so, a
 //! [`relay`] is a bad network. [`sabotage`] breaks the code on purpose and asks who notices.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -18,6 +18,7 @@ pub mod relay;
 mod relay_tests;
 pub mod sabotage;
 pub mod school;
+pub mod sick_disk;
 pub mod site;
 pub mod source;
 pub mod tree;
