@@ -115,8 +115,24 @@ impl Carved {
     }
 }
 
-/// What the hub does not have yet of a store, read before sled opens it: damage in its newest segment sled takes for a
-/// torn end, and overwrites what comes behind.
+/// The highest sequence of the blocks in the files under `folder`; 0 for none.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn newest_sequence(folder: &Path) -> Result<u64, StoreError> {
+    let mut newest = 0;
+    for path in files_under(folder)? {
+        look_into(&File::open(path)?, &mut |bytes, _| {
+            let block = block::parse_front(bytes)?;
+            newest = newest.max(block.header.sequence);
+            Some(BLOCK_HEADER_LEN + block.events.len())
+        })?;
+    }
+    Ok(newest)
+}
+
+/// What the hub does not have yet of a store, read before it is opened: damage at its end is taken for a torn one, and what
+/// comes behind is cut off or overwritten.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// By ordinal and first number, with their sequence.
@@ -160,7 +176,7 @@ impl Kept {
     }
 
     /// Whether a block is here that is behind event `last` of the epoch with `ordinal`, the newest of the opened store, and
-    /// begins no later than `end`: then sled has dropped its end without a word.
+    /// begins no later than `end`: then the store has dropped its end without a word.
     pub(crate) fn reaches_behind(&self, ordinal: u64, last: u64, void: Void, end: u64) -> bool {
         let mut behind = self.blocks.range((ordinal, last + 1)..);
         behind.any(|(&(place, first), (sequence, _))| {
@@ -228,7 +244,7 @@ fn fill(file: &File, window: &mut [u8], base: u64) -> io::Result<usize> {
 }
 
 /// Regular files in `folder` and in folders in it, in a fixed order.
-fn files_under(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files_under(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -32,6 +32,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether opening the store anew cures it, and nothing need be waited for.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Panicked(_))
+    }
+}
+
 /// Events were not taken; nothing of them is durable, or will be after the store is reopened.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {

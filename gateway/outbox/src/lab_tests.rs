@@ -43,12 +43,16 @@ pub(crate) struct Faults {
     pub(crate) steps: Vec<Step>,
     /// Free bytes; `None` for plenty.
     pub(crate) free: Option<u64>,
+    /// Whether sled never opens, so that the segment log stands in for it.
+    pub(crate) without_sled: bool,
     /// What the next openings of sled meet: `None` for no fault.
     pub(crate) opens: VecDeque<Option<StoreError>>,
     /// What the next steps of that kind meet.
     pub(crate) puts: VecDeque<Option<io::ErrorKind>>,
     pub(crate) flushes: VecDeque<Option<io::ErrorKind>>,
     pub(crate) syncs: VecDeque<Option<io::ErrorKind>>,
+    /// What the next readings meet.
+    pub(crate) reads: VecDeque<Option<StoreError>>,
     /// A folder that is copied at each sync, before and after, and the copies.
     pub(crate) copied: Option<std::path::PathBuf>,
     pub(crate) copies: Vec<TempDir>,
@@ -72,6 +76,11 @@ impl Shared {
         self.with(|faults| faults.copies.push(target));
     }
 
+    /// Meets what a reading meets.
+    fn read(&self) -> Result<(), StoreError> {
+        self.with(|faults| faults.reads.pop_front().flatten()).map_or(Ok(()), Err)
+    }
+
     /// What was done since the last look.
     pub(crate) fn steps(&self) -> Vec<Step> {
         self.with(|faults| std::mem::take(&mut faults.steps))
@@ -86,7 +95,11 @@ impl Ground for Lab {
         let step = if kind == Kind::Sled { Step::OpenSled } else { Step::OpenLog };
         let fault = self.0.with(|faults| {
             faults.steps.push(step);
-            if kind == Kind::Sled { faults.opens.pop_front().flatten() } else { None }
+            if kind != Kind::Sled {
+                return None;
+            }
+            let absent = faults.without_sled.then(|| StoreError::Panicked("no sled here".into()));
+            absent.or_else(|| faults.opens.pop_front().flatten())
         });
         if let Some(fault) = fault {
             return Err(fault);
@@ -155,10 +168,12 @@ impl Store for Watched {
     }
 
     fn at_or_before(&mut self, key: Key) -> Result<Option<(Key, Vec<u8>)>, StoreError> {
+        self.shared.read()?;
         self.store.at_or_before(key)
     }
 
     fn scan(&mut self, key: Key, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.shared.read()?;
         self.store.scan(key, visit)
     }
 
@@ -319,6 +334,20 @@ pub(crate) fn texts(outbox: &mut Outbox) -> Vec<Vec<u8>> {
     let events = held(outbox).into_iter();
     let filler = events.filter(|(_, _, bytes)| bytes[3] == FILLER);
     filler.map(|(_, _, bytes)| bytes[48..].to_vec()).collect()
+}
+
+/// A number from the environment, or what stands for it in ordinary runs and in soak (`KALITKA_SOAK=1`).
+pub(crate) fn number_from_environment(name: &str, ordinary: u64, soak: u64) -> u64 {
+    let is_soak = std::env::var("KALITKA_SOAK").is_ok_and(|value| value != "0" && !value.is_empty());
+    let default = if is_soak { soak } else { ordinary };
+    std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
+/// The seed of this run: `KALITKA_SEED`, or always the same. Printed, so that a failure can be repeated.
+pub(crate) fn seed() -> u64 {
+    let seed = number_from_environment("KALITKA_SEED", 20_261_122, 20_261_123);
+    println!("KALITKA_SEED={seed}");
+    seed
 }
 
 /// Copies a folder with all in it, as it stands at this moment.

@@ -22,9 +22,11 @@ mod ground;
 mod keeping;
 mod ledger;
 pub mod limits;
+mod mark;
 mod opening;
 mod outbox;
 mod place;
+mod quarantine;
 mod reading;
 mod record;
 mod reissue;
@@ -41,6 +43,8 @@ pub use error::{AppendError, OpenError, StoreError};
 pub use outbox::Outbox;
 pub use types::{Begun, Bounds, EpochSummary, Head, Leg, NewEpochWhy, Opening, Resume, Run, Usage};
 
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]

@@ -40,8 +40,10 @@ pub const LOG_LIVE_PART_MIN: u64 = 8;
 pub const DISK_RESERVE: u64 = 16 << 20;
 /// How much larger than its blocks, and a segment, sled's files are at most while they still find room in them.
 pub const FILES_FACTOR: u64 = 4;
-/// Damaged stores that are kept for a look at them.
-pub const DAMAGED_KEPT: usize = 1;
+/// Damaged stores that are kept for a look at them, the newest.
+pub const QUARANTINE_STORES_MAX: usize = 3;
+/// Bytes that they take up together: one of an ordinary size is kept whole.
+pub const QUARANTINE_BYTES_MAX: u64 = 128 << 20;
 /// Bytes of a file in two generations.
 pub const GENERATION_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of blocks that are kept in memory while sled opens.

@@ -8,6 +8,7 @@ use crate::error::{AppendError, OpenError, StoreError};
 use crate::ground::{Ground, Machine};
 use crate::ledger::{Epoch, Ledger};
 use crate::limits::DISK_RESERVE;
+use crate::mark::Mark;
 use crate::outbox::{Outbox, Poison};
 use crate::reading;
 use crate::record::{Record, Void};
@@ -19,8 +20,8 @@ use crate::yard::{Found, Yard, close};
 /// What is known of the store from elsewhere.
 #[derive(Clone, Copy)]
 enum Known {
-    /// The newest checkpoint's place, if there is one: the store may go further.
-    AtLeast(Option<Head>),
+    /// What the mark and the newest checkpoint say, as far as they are there: the store may go further.
+    AtLeast([Option<Head>; 2]),
     /// The newest event that this process has made durable: the store goes no further.
     Exactly(Head),
 }
@@ -46,7 +47,9 @@ impl Outbox {
         let mut yard = Yard::take(ground, &opening)?;
         let found = yard.open(None)?;
         let found = if found.salvaged.is_none() { yard.leave_refuge(found) } else { found };
-        let (store, ledger) = establish(&mut yard, found, Known::AtLeast(opening.known), opening.fresh_epoch)?;
+        let (mark, marked) = Mark::open(yard.folder());
+        let known = Known::AtLeast([marked, opening.known]);
+        let (store, ledger) = establish(&mut yard, found, known, opening.fresh_epoch)?;
         let mut outbox = Self {
             yard,
             store: Some(store),
@@ -58,6 +61,7 @@ impl Outbox {
             reopens: 0,
             oldest_known: None,
             value: Vec::new(),
+            mark,
         };
         let begun = outbox.begin()?;
         Ok((outbox, begun))
@@ -144,6 +148,7 @@ fn settle(
         }
         if let Some(ended) = epochs.last_mut() {
             ended.record.ended = (ended.last, ended.hash);
+            ended.record.losses.clear();
         }
         epochs.push(Epoch::new(Record { losses, ..Record::new(ordinal, fresh, why, before) }));
         for epoch in &mut epochs {
@@ -185,7 +190,7 @@ fn judge(
     ours: bool,
 ) -> Result<Option<Beginning>, StoreError> {
     let newest = match known {
-        Known::AtLeast(newest) => newest,
+        Known::AtLeast(known) => decisive(store, &checked.epochs, known)?,
         Known::Exactly(head) => Some(head).filter(|head| head.number > 0),
     };
     let Some(present) = checked.epochs.last() else {
@@ -204,7 +209,11 @@ fn judge(
         (None, true) => NewEpochWhy::Older,
     };
     let head = present.head();
-    let mut losses = salvaged.unwrap_or_default();
+    // An epoch that has not begun has told nothing yet of what came before it.
+    let has_begun = head.number > 0;
+    let (untold, link) = (present.record.losses.clone(), present.record.before);
+    let mut losses = if has_begun { Vec::new() } else { untold };
+    losses.extend(salvaged.unwrap_or_default());
     losses.extend(tail(head, known));
     let before = match newest {
         Some(newest) if newest.epoch == head.epoch && newest.number > head.number => newest,
@@ -216,9 +225,28 @@ fn judge(
             checked.epochs.push(epoch);
             newest
         }
+        _ if !has_begun => return Ok(Some(Beginning { before: link, losses, why })),
         _ => head,
     };
     Ok(Some(Beginning { before: Some(before), losses, why }))
+}
+
+/// Of what is known, what the store does not hold, and of that what is furthest on.
+fn decisive(store: &mut dyn Store, epochs: &[Epoch], known: [Option<Head>; 2]) -> Result<Option<Head>, StoreError> {
+    let mut decisive: Option<(bool, usize, Head)> = None;
+    for head in known.into_iter().flatten() {
+        let is_missed = reach(store, epochs, Some(head))? != Reach::Whole;
+        // An epoch that the store has never heard of began behind all that it knows.
+        let place = epochs.iter().position(|epoch| epoch.id() == head.epoch).unwrap_or(usize::MAX);
+        let goes_before = |(missed, at, other): (bool, usize, Head)| {
+            (is_missed, place) > (missed, at)
+                || (is_missed, place) == (missed, at) && (head.epoch != other.epoch || head.number >= other.number)
+        };
+        if decisive.is_none_or(goes_before) {
+            decisive = Some((is_missed, place, head));
+        }
+    }
+    Ok(decisive.map(|(_, _, head)| head))
 }
 
 /// How far a store reaches.

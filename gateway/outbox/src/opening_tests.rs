@@ -7,6 +7,7 @@ use kalitka_protocol::event::{Loss, LossCause, UNKNOWN_END};
 
 use crate::error::OpenError;
 use crate::lab_tests::*;
+use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_STORES_MAX};
 use crate::record::Void;
 use crate::sled_store::{Disk, SledStore};
 use crate::store::{Key, Store};
@@ -175,19 +176,42 @@ fn older_name_is_not_believed_when_the_newest_is_damaged() {
 }
 
 #[test]
-fn damaged_store_is_moved_aside_and_one_is_kept() {
+fn damaged_stores_go_to_quarantine_and_the_newest_are_kept() {
     let site = Site::new();
     drop(site.filled(100, 10));
-    for fresh in 2..6 {
+    let mut usage = crate::types::Usage::default();
+    for fresh in 2..8 {
         fs::write(site.store().join("conf"), vec![b'x'; 100]).unwrap();
         let (mut outbox, begun) = site.open(fresh);
         assert!(matches!(begun, Begun::NewEpoch { why: NewEpochWhy::Damaged, .. }));
         start(&mut outbox, &begun);
         assert_eq!(numbers(&mut outbox, 1).len(), 100);
+        usage = outbox.usage();
     }
-    let names: Vec<_> = fs::read_dir(site.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    let aside = names.iter().filter(|name| name.to_str().unwrap().starts_with("damaged-")).count();
-    assert_eq!(aside, 1, "{names:?}");
+    let kept = fs::read_dir(site.path().join("quarantine")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut kept: Vec<_> = kept.map(|name| name.into_string().unwrap()).collect();
+    kept.sort();
+    assert_eq!(kept, ["sled-4", "sled-5", "sled-6"]);
+    assert_eq!(usage.quarantined, QUARANTINE_STORES_MAX as u64);
+    assert!(usage.quarantine_bytes > 0 && usage.quarantine_bytes <= QUARANTINE_BYTES_MAX, "{usage:?}");
+}
+
+/// What was copied is worth more than what is kept to be looked at.
+#[test]
+fn quarantine_gives_way_when_the_disk_is_too_full_for_a_new_store() {
+    let site = Site::new();
+    drop(site.filled(100, 10));
+    fs::write(site.store().join("conf"), vec![b'x'; 100]).unwrap();
+    let (mut outbox, begun) = site.open(2);
+    start(&mut outbox, &begun);
+    assert_eq!(outbox.usage().quarantined, 1);
+    drop(outbox);
+    fs::write(site.store().join("conf"), vec![b'x'; 100]).unwrap();
+    site.shared.with(|faults| faults.free = Some(1));
+    assert!(matches!(site.try_open(3), Err(OpenError::StillFull { .. })));
+    assert!(!site.path().join("quarantine").exists());
+    site.shared.with(|faults| faults.free = None);
+    assert_eq!(numbers(&mut site.open(3).0, 1).len(), 100);
 }
 
 #[test]
@@ -275,6 +299,8 @@ fn blocks_marked_as_void_do_not_come_back() {
     store.put(key, &record.to_bytes()).unwrap();
     store.sync().unwrap();
     drop(store);
+    // It never says what was not durable.
+    fs::remove_file(site.path().join("mark")).unwrap();
     let (mut outbox, begun) = site.open(2);
     assert_eq!((begun, outbox.head().number, Some(outbox.head().hash)), (Begun::AsLeft, 20, hash));
     fill(&mut outbox, 24, 1);

@@ -11,6 +11,7 @@ use crate::error::{AppendError, StoreError};
 use crate::ground::Kind;
 use crate::ledger::Ledger;
 use crate::limits::{BLOCK_EVENTS_MAX, BLOCK_HEADER_LEN, DISK_RESERVE, FILES_FACTOR, SLED_SEGMENT_BYTES};
+use crate::mark::Mark;
 use crate::reading::{self, Limit};
 use crate::store::{Key, Store};
 use crate::types::{Bounds, EpochSummary, Head, Run, Usage};
@@ -35,6 +36,7 @@ pub struct Outbox {
     pub(crate) oldest_known: Option<(BlockHeader, usize)>,
     /// Room for the block that is being put.
     pub(crate) value: Vec<u8>,
+    pub(crate) mark: Mark,
 }
 
 /// How a store has failed.
@@ -127,6 +129,7 @@ impl Outbox {
     /// What is taken up.
     #[must_use]
     pub fn usage(&self) -> Usage {
+        let (quarantined, quarantine_bytes) = self.yard.quarantined();
         Usage {
             blocks: self.ledger.blocks(),
             events: self.ledger.events(),
@@ -134,6 +137,8 @@ impl Outbox {
             disk_bytes: self.store.as_ref().map_or(0, |store| store.disk_bytes()),
             on_refuge: self.yard.kind() == Kind::Log,
             reopens: self.reopens,
+            quarantined,
+            quarantine_bytes,
         }
     }
 
@@ -245,6 +250,7 @@ impl Outbox {
             let value_len = BLOCK_HEADER_LEN + block.events.len();
             self.ledger.present.add(&block.header, value_len, block.hash);
         }
+        self.mark.set(self.head());
         // The events are durable whatever becomes of this; a failure poisons the store.
         let _ = self.note_down(opens, &cut.closed);
         Ok(())

@@ -9,14 +9,13 @@ use rustix::fs::FlockOperation;
 
 use crate::error::OpenError;
 use crate::ground::Kind;
-use crate::limits::DAMAGED_KEPT;
-use crate::two_generations;
+use crate::quarantine::{Quarantine, remove};
+use crate::two_generations::{self, Found};
 
 const NAME: &str = "store";
 const LOCK_NAME: &str = "lock";
 const SLED_PREFIX: &str = "sled-";
 const LOG_PREFIX: &str = "log-";
-const DAMAGED_PREFIX: &str = "damaged-";
 
 /// Which store is the one, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +33,9 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// The store in use; `None` in a blank folder, or when what says so is damaged.
     pub(crate) named: Option<Named>,
+    /// Whether a store was ever named here, as far as one can see.
+    pub(crate) was_named: bool,
+    pub(crate) quarantine: Quarantine,
     sequence: u64,
     /// Held for as long as the outbox lives.
     _lock: File,
@@ -50,10 +52,9 @@ impl Place {
             return Err(OpenError::Locked { path: folder.to_path_buf() });
         }
         let found = two_generations::read(folder, NAME);
-        let sequence = found.next_sequence();
-        // With one generation damaged the other may name a store that has been replaced since: then none is trusted.
-        let named = found.newest.filter(|_| found.damaged == 0).and_then(|(_, bytes)| parse(&bytes));
-        Ok(Self { folder: folder.to_path_buf(), named, sequence, _lock: lock })
+        let (sequence, was_named) = (found.next_sequence(), !found.is_blank());
+        let quarantine = Quarantine::of(folder);
+        Ok(Self { folder: folder.to_path_buf(), named: named(found), was_named, quarantine, sequence, _lock: lock })
     }
 
     pub(crate) fn store_folder(&self, kind: Kind, number: u64) -> PathBuf {
@@ -66,13 +67,25 @@ impl Place {
 
     /// The folders of stores, the one in use or not, oldest first.
     pub(crate) fn stores(&self) -> io::Result<Vec<PathBuf>> {
-        self.numbered(&[SLED_PREFIX, LOG_PREFIX])
+        stores_in(&self.folder)
+    }
+
+    /// Stores that were begun after `named`: an interrupted change has left them, or `named` is not the one.
+    pub(crate) fn behind(&self, named: Named) -> io::Result<Vec<PathBuf>> {
+        let stores = self.stores()?;
+        Ok(stores.into_iter().filter(|path| number_of(path) > Some(named.number)).collect())
+    }
+
+    /// Ceases to trust what says which store is the one.
+    pub(crate) const fn distrust(&mut self) {
+        self.named = None;
     }
 
     /// The number of the next store.
     pub(crate) fn next_number(&self) -> io::Result<u64> {
-        let taken = self.numbered(&[SLED_PREFIX, LOG_PREFIX, DAMAGED_PREFIX])?;
-        Ok(taken.iter().filter_map(|path| number_of(path)).max().unwrap_or(0) + 1)
+        let (stores, aside) = (self.numbered(&[SLED_PREFIX, LOG_PREFIX])?, self.quarantine.stores()?);
+        let taken = stores.iter().chain(&aside).filter_map(|path| number_of(path));
+        Ok(taken.chain(self.named.map(|named| named.number)).max().unwrap_or(0) + 1)
     }
 
     /// Makes `named` the one; durable when it returns.
@@ -83,53 +96,57 @@ impl Place {
         Ok(())
     }
 
-    /// Removes what an interrupted change of stores has left, and moves aside every store that is not the one. Whoever names
-    /// a store has taken over what was whole in the others.
+    /// Removes what an interrupted change of stores has left, and puts every store that is not the one into quarantine.
+    /// Whoever names a store has taken over what was whole in the others.
     pub(crate) fn tidy(&self) -> io::Result<()> {
         let Some(named) = self.named else { return Ok(()) };
         let used = self.store_folder(named.kind, named.number);
-        for path in self.stores()? {
-            let number = number_of(&path).unwrap_or(0);
-            if path == used {
-                continue;
-            }
-            if number > named.number {
-                fs::remove_dir_all(&path)?;
+        for path in self.numbered(&[SLED_PREFIX, LOG_PREFIX])?.into_iter().filter(|path| *path != used) {
+            if path.is_dir() && number_of(&path) < Some(named.number) {
+                self.quarantine.take_in(&path)?;
             } else {
-                let aside = self.folder.join(format!("{DAMAGED_PREFIX}{number}"));
-                fs::rename(&path, aside)?;
+                remove(&path)?;
             }
-        }
-        let aside = self.numbered(&[DAMAGED_PREFIX])?;
-        for path in aside.iter().take(aside.len().saturating_sub(DAMAGED_KEPT)) {
-            fs::remove_dir_all(path)?;
         }
         File::open(&self.folder)?.sync_all()
     }
 
     /// Removes a store that nothing is needed of.
     pub(crate) fn discard(&self, kind: Kind, number: u64) -> io::Result<()> {
-        match fs::remove_dir_all(self.store_folder(kind, number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove(&self.store_folder(kind, number))
     }
 
     fn numbered(&self, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if prefixes.iter().any(|prefix| name.starts_with(prefix)) && number_of(&path).is_some() {
-                paths.push(path);
-            }
-        }
-        paths.sort_by_key(|path| number_of(path));
-        Ok(paths)
+        numbered(&self.folder, prefixes)
     }
 }
 
-fn number_of(path: &Path) -> Option<u64> {
+/// The folders of stores in `folder`, oldest first.
+pub(crate) fn stores_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let stores = numbered(folder, &[SLED_PREFIX, LOG_PREFIX])?;
+    Ok(stores.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+fn named(found: Found) -> Option<Named> {
+    // With one generation damaged or gone the other may name a store that has been replaced since: then none is trusted.
+    let both = found.damaged == 0 && (found.older.is_some() || found.next_sequence() == 2);
+    found.newest.filter(|_| both).and_then(|(_, bytes)| parse(&bytes))
+}
+
+fn numbered(folder: &Path, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) && number_of(&path).is_some() {
+            paths.push(path);
+        }
+    }
+    paths.sort_by_key(|path| number_of(path));
+    Ok(paths)
+}
+
+pub(crate) fn number_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.rsplit_once('-')?.1.parse().ok()
 }
 

@@ -69,7 +69,9 @@ impl SledStore {
         let db = open_guarded(configuration(folder))?;
         let data = File::open(folder.join(DATA_NAME))?;
         sync_names(folder)?;
-        Ok(Self { folder: folder.to_path_buf(), db, data, barrier })
+        let store = Self { folder: folder.to_path_buf(), db, data, barrier };
+        store.refuse_blobs()?;
+        Ok(store)
     }
 
     /// Whatever stands in the blobs folder was never synced.

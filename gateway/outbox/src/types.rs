@@ -168,4 +168,8 @@ pub struct Usage {
     pub on_refuge: bool,
     /// Reopenings since the start of the process.
     pub reopens: u32,
+    /// Damaged stores that are kept for a look at them.
+    pub quarantined: u64,
+    /// Bytes of those on the disk.
+    pub quarantine_bytes: u64,
 }

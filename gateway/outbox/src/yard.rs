@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use kalitka_protocol::event::Loss;
 
-use crate::carve::{Carved, Kept};
+use crate::carve::{Carved, Kept, newest_sequence};
 use crate::check::{Checked, check};
 use crate::error::{OpenError, StoreError};
 use crate::ground::{Ground, Kind};
 use crate::limits::{DISK_RESERVE, REOPENS_MAX};
 use crate::place::{Named, Place};
-use crate::record::Void;
+use crate::record::Record;
 use crate::salvage::choose;
 use crate::store::{Key, Store};
 use crate::types::Opening;
@@ -65,6 +65,15 @@ impl Yard {
         self.current.is_none_or(|named| named.machine == self.machine)
     }
 
+    /// Stores in quarantine, and their bytes.
+    pub(crate) fn quarantined(&self) -> (u64, u64) {
+        self.place.quarantine.usage()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.place.folder
+    }
+
     pub(crate) fn free(&self) -> io::Result<u64> {
         self.ground.free(&self.place.folder)
     }
@@ -72,16 +81,15 @@ impl Yard {
     /// The store that is there, or a new one in a blank folder. One that cannot be gone on with is salvaged. `end` is the last
     /// number that the present epoch can have, if that is known.
     pub(crate) fn open(&mut self, end: Option<u64>) -> Result<Found, OpenError> {
+        self.believe_the_name()?;
         self.place.tidy().map_err(|error| self.io("tidy up", error))?;
         let Some(named) = self.place.named else {
             let is_blank = self.place.stores().map_err(|error| self.io("list", error))?.is_empty();
+            let is_blank = is_blank && !self.place.was_named;
             return if is_blank { self.fresh() } else { self.salvage(Kept::default()) };
         };
         let folder = self.place.store_folder(named.kind, named.number);
-        let kept = match named.kind {
-            Kind::Sled => Kept::read(&folder).map_err(|error| self.broken(error))?,
-            Kind::Log => Kept::default(),
-        };
+        let kept = Kept::read(&folder).map_err(|error| self.broken(error))?;
         match self.open_named(named, &kept, end.unwrap_or(u64::MAX)) {
             Ok(found) => Ok(found),
             Err(error) if is_curable(&error) => Err(self.broken(error)),
@@ -92,14 +100,42 @@ impl Yard {
         }
     }
 
+    /// Ceases to believe the name when its store is not there, or when another was begun later and holds newer blocks: then
+    /// the name is an older one that was put back. What an interrupted change leaves has none.
+    fn believe_the_name(&mut self) -> Result<(), OpenError> {
+        let Some(named) = self.place.named else { return Ok(()) };
+        let folder = self.place.store_folder(named.kind, named.number);
+        if !folder.is_dir() {
+            tracing::error!(folder = %folder.display(), "the outbox's store is not there; salvaging what is");
+            self.place.distrust();
+            return Ok(());
+        }
+        let behind = self.place.behind(named).map_err(|error| self.io("list", error))?;
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let sequence = |folder: &Path| newest_sequence(folder).map_err(|error| self.broken(error));
+        let newest = sequence(&folder)?;
+        for path in &behind {
+            if sequence(path)? > newest {
+                tracing::error!(folder = %path.display(), "a newer store than the outbox's stands beside it; salvaging both");
+                self.place.distrust();
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn open_named(&mut self, named: Named, kept: &Kept, end: u64) -> Result<Found, StoreError> {
         let mut store = self.open_store(named.kind, named.number)?;
         let checked = check(store.as_mut(), self.building)?;
-        let present = checked.epochs.last();
-        let (ordinal, last, void) = present
-            .map_or((0, 0, Void::default()), |present| (present.record.ordinal, present.last, present.record.void));
-        if kept.reaches_behind(ordinal, last, void, end) {
-            return Err(StoreError::Damaged("sled has dropped its end".into()));
+        let Some(present) = checked.epochs.last() else {
+            // None is named before it has an epoch.
+            return Err(StoreError::Damaged("nothing is in it".into()));
+        };
+        let Record { ordinal, void, .. } = present.record;
+        if kept.reaches_behind(ordinal, present.last, void, end) {
+            return Err(StoreError::Damaged("it has dropped its end".into()));
         }
         self.current = Some(named);
         Ok(Found { store, checked, salvaged: None })
@@ -160,6 +196,7 @@ impl Yard {
                 self.open(Some(end))
             }
             Some(_) => {
+                self.believe_the_name()?;
                 self.place.tidy().map_err(|error| self.io("tidy up", error))?;
                 self.salvage(Kept::default())
             }
@@ -216,10 +253,14 @@ impl Yard {
         if free < needed { Err(OpenError::StillFull { path: self.path(), free, needed }) } else { Ok(()) }
     }
 
-    /// Refuses to make a store of `bytes` on a disk that is too full for it.
+    /// Refuses to make a store of `bytes` on a disk that is too full for it. What is in quarantine gives way first.
     fn need_disk(&self, bytes: u64) -> Result<(), OpenError> {
-        let free = self.free().map_err(|error| self.io("look at the disk", error))?;
-        self.need(bytes + DISK_RESERVE, free)
+        let free = || self.free().map_err(|error| self.io("look at the disk", error));
+        if free()? < bytes + DISK_RESERVE {
+            tracing::warn!("the disk is too full for a new store; damaged ones that were kept are removed");
+            self.place.quarantine.empty().map_err(|error| self.io("remove damaged stores", error))?;
+        }
+        self.need(bytes + DISK_RESERVE, free()?)
     }
 
     pub(crate) fn broken(&self, error: StoreError) -> OpenError {

@@ -45,6 +45,8 @@ impl Journal {
         metrics::gauge!(names::OUTBOX_BYTES).set(status.disk_bytes as f64);
         metrics::gauge!(names::OUTBOX_POISONED).set(flag(!status.taking));
         metrics::gauge!(names::OUTBOX_ON_REFUGE).set(flag(status.on_refuge));
+        metrics::gauge!(names::OUTBOX_QUARANTINED).set(status.quarantined as f64);
+        metrics::gauge!(names::OUTBOX_QUARANTINE_BYTES).set(status.quarantine_bytes as f64);
         metrics::gauge!(names::SAFETY_DAMAGED).set(flag(status.safety_damaged));
         metrics::counter!(names::REPORT_DROPPED, "reason" => "ring").increment(self.ring.take_reports_dropped());
     }

@@ -29,6 +29,12 @@ pub(crate) struct JournalStatus {
     pub(crate) on_refuge: bool,
     /// Reopenings of the store since the start.
     pub(crate) reopens: u32,
+    /// Damaged stores that are kept for a look at them.
+    #[serde(default)]
+    pub(crate) quarantined: u64,
+    /// Bytes of those.
+    #[serde(default)]
+    pub(crate) quarantine_bytes: u64,
     /// Whether the blocks and modes in force could not be read at the start and have not been ordered anew.
     pub(crate) safety_damaged: bool,
 }
@@ -39,6 +45,8 @@ impl JournalStatus {
         self.disk_bytes = usage.disk_bytes;
         self.on_refuge = usage.on_refuge;
         self.reopens = usage.reopens;
+        self.quarantined = usage.quarantined;
+        self.quarantine_bytes = usage.quarantine_bytes;
     }
 }
 

@@ -79,7 +79,7 @@ impl Store {
                 true
             }
             Err(trouble) => {
-                self.fail(trouble, now);
+                self.fail(trouble, false, now);
                 false
             }
         }
@@ -172,7 +172,7 @@ impl Store {
             tracing::error!(%error, "events are not taken; decisions go on, and reports wait at their readers");
         }
         metrics::counter!(names::JOURNAL_COMMIT_FAILURES).increment(1);
-        self.fail(error.to_string(), now);
+        self.fail(error.to_string(), matches!(error, AppendError::Store(error) if error.is_damage()), now);
         error.to_string()
     }
 
@@ -181,13 +181,15 @@ impl Store {
         let text = error.to_string();
         if !matches!(error, StoreError::Beyond { .. }) {
             tracing::error!(%error, "the outbox has failed; it is opened anew");
-            self.fail(text.clone(), now);
+            self.fail(text.clone(), error.is_damage(), now);
         }
         text
     }
 
-    fn fail(&mut self, trouble: String, now: Duration) {
-        self.again = Some(now + self.pause);
+    /// A disk that fails is left alone for a while. What is damaged is cured by opening it anew, the first time at once.
+    fn fail(&mut self, trouble: String, is_damage: bool, now: Duration) {
+        let at_once = is_damage && self.pause == STORE_AGAIN_MIN;
+        self.again = Some(if at_once { now } else { now + self.pause });
         self.pause = (self.pause * 2).min(STORE_AGAIN_MAX);
         self.trouble = Some(trouble);
     }

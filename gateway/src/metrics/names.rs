@@ -37,6 +37,8 @@ pub(crate) const OUTBOX_BYTES: &str = "kalitka_outbox_bytes";
 pub(crate) const OUTBOX_POISONED: &str = "kalitka_outbox_poisoned";
 pub(crate) const OUTBOX_ON_REFUGE: &str = "kalitka_outbox_on_refuge";
 pub(crate) const OUTBOX_REOPENS: &str = "kalitka_outbox_reopens_total";
+pub(crate) const OUTBOX_QUARANTINED: &str = "kalitka_outbox_quarantined_stores";
+pub(crate) const OUTBOX_QUARANTINE_BYTES: &str = "kalitka_outbox_quarantine_bytes";
 pub(crate) const OUTBOX_EPOCHS: &str = "kalitka_outbox_epochs_total";
 pub(crate) const OUTBOX_REISSUED: &str = "kalitka_outbox_reissued_total";
 pub(crate) const SAFETY_DAMAGED: &str = "kalitka_safety_state_damaged";
@@ -146,6 +148,8 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (OUTBOX_BYTES, "Bytes of the outbox's files"),
     (OUTBOX_POISONED, "1 while events are not made durable: decisions go on, reports wait at their readers"),
     (OUTBOX_ON_REFUGE, "1 when the plain log stands in for the store: restart when convenient"),
+    (OUTBOX_QUARANTINED, "Damaged stores that are kept for a look at them"),
+    (OUTBOX_QUARANTINE_BYTES, "Bytes of damaged stores that are kept"),
     (SAFETY_DAMAGED, "1 when the blocks and modes in force could not be read"),
     (UPLINK_UP, "1 while the hub takes events"),
     (UPLINK_ROUND_TRIP, "Round trip to the hub; 0 while there is none"),

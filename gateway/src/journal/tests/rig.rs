@@ -184,6 +184,14 @@ impl Rig {
         }
     }
 
+    /// The number of a receipt that is there already.
+    pub(super) fn posted(&self) -> Option<u64> {
+        match self.posts.try_recv().ok()? {
+            Post::Receipt { number, .. } => Some(number),
+            post => panic!("no receipt: {post:?}"),
+        }
+    }
+
     /// Whether nothing has come out when all that was handed in has been dealt with.
     pub(super) fn is_silent(&self) -> bool {
         self.standing();
