@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
     ("kalitka-tools", &["kalitka-core", "kalitka-protocol", "kalitka-snapshot"], &[]),
     ("kalitka-outbox", &["kalitka-protocol"], &[]),
     ("kalitka-process", &[], &[]),
-    ("kalitka-uplink", &["kalitka-protocol"], &[]),
+    ("kalitka-uplink", &["kalitka-protocol"], &["kalitka-loadgen"]),
     (
         "kalitka-gateway",
         &[

@@ -8,11 +8,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kalitka_benches::table::{Bound, Table};
+use kalitka_loadgen::relay::{Line, Relay};
 use kalitka_tests::city::City;
 use kalitka_tests::crowd::Crowd;
 use kalitka_tests::disk::Disk;
 use kalitka_tests::process::program;
-use kalitka_tests::relay::{Line, Relay};
 use kalitka_tests::site::{BOUND, Site, text};
 use kalitka_tests::wait::until;
 use serde_json::Value;
@@ -151,7 +151,7 @@ fn serve(site: &mut Site) {
 /// A gateway with a month's events that its hub has not seen, and the hub down.
 fn with_backlog(line: Option<Line>) -> (City, Option<Relay>) {
     let mut city = City::new(HOLDERS);
-    let relay = line.map(|line| Relay::start(city.quic().parse().unwrap(), line));
+    let relay = line.map(|line| Relay::start(city.quic().parse().unwrap(), line, 1).unwrap());
     if let Some(relay) = &relay {
         city.site.gateway().terminate();
         city.site.configure_also(&format!("[uplink]\nhub = \"{}\"\n", relay.address()));

@@ -4,7 +4,7 @@
 //! [`fleet`] plays the readers on sockets, [`play`] moves it all, [`tally`] keeps the score and [`summary`] tells it. [`run`]
 //! is the whole of that, [`siege`] adds a flood of junk to it, [`demo`] sets up a gateway of its own first. Where the gateway is
 //! to be the limit a [`volley`] asks instead, [`barrage`] by barrage, and [`versus`] holds what it shows against a bare
-//! [`echo`]. It shares the protocol with what it measures and nothing else.
+//! [`echo`]. A [`relay`] is a bad network between any two. It shares the protocol with what it measures and nothing else.
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
@@ -22,6 +22,7 @@ pub mod limits;
 pub mod oracle;
 pub mod output;
 pub mod play;
+pub mod relay;
 pub mod roster;
 pub mod run;
 pub mod siege;

@@ -135,3 +135,34 @@ pub const ENTRIES_MAX: i64 = 4_000_000;
 pub const BURN_NS_MAX: u64 = 10_000_000;
 /// Microseconds that an echo can be told to spin: a second.
 pub const SPIN_US_MAX: u64 = 1_000_000;
+
+/// Shares are told in millionths.
+pub const MILLION: u32 = 1_000_000;
+/// Clients that a relay knows at a time, unless told otherwise: as many as readers in a run, and some gateways.
+pub const RELAY_CLIENTS: usize = 512;
+/// Clients that a relay can be told to know; each takes a socket.
+pub const RELAY_CLIENTS_MAX: usize = 16_384;
+/// A relay forgets a client after so long a silence, unless told otherwise. Connections show that they live far oftener.
+pub const RELAY_IDLE: Duration = Duration::from_secs(120);
+/// How often a relay looks for clients to forget.
+pub const RELAY_FORGETS_EVERY: Duration = Duration::from_millis(500);
+/// How long an idle relay waits before it looks whether it shall end.
+pub const RELAY_LOOK: Duration = Duration::from_millis(20);
+/// Datagrams that a relay takes from one socket before it is another's turn.
+pub const RELAY_BATCH: usize = 64;
+/// Datagrams under way in one direction of a relay.
+pub const RELAY_WAITING_MAX: usize = 1 << 18;
+/// Their bytes.
+pub const RELAY_WAITING_BYTES_MAX: usize = 64 << 20;
+/// Bytes that wait for a line with a rate, unless told otherwise.
+pub const RELAY_QUEUE_BYTES: u64 = 125_000;
+/// Bytes that can be told to wait for a line.
+pub const RELAY_QUEUE_BYTES_MAX: u64 = 1_000_000_000;
+/// How long a datagram that is held back waits at most, unless told otherwise.
+pub const RELAY_HELD: Duration = Duration::from_millis(20);
+/// Longest time in an order to a relay.
+pub const RELAY_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Bytes of an order to a relay, its end of line included.
+pub const RELAY_ORDER_BYTES_MAX: usize = 256;
+/// Bytes of the kernel's receive buffer that each socket of a relay asks for.
+pub const RELAY_RECEIVE_BUFFER: usize = 4 << 20;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cli_compare;
+mod cli_relay;
 mod cli_run;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use cli_compare::{CompareArgs, EchoArgs};
+use cli_relay::RelayArgs;
 use cli_run::RunArgs;
 use kalitka_loadgen::demo::{self, demo};
 use kalitka_loadgen::limits::{DURATION_MAX, HOLDERS_MAX, HOLDERS_MIN};
@@ -48,6 +50,8 @@ enum Verb {
     Roster(RosterArgs),
     /// Be the bare echo: give every datagram back
     Echo(EchoArgs),
+    /// Be a bad network between two UDP ends
+    Relay(RelayArgs),
     /// Set up gateways and echoes, and compare them by turns
     Compare(CompareArgs),
 }
@@ -114,6 +118,7 @@ fn main() -> ExitCode {
         }
         Verb::Roster(args) => invent(&args).map(|()| true).map_err(Failure::from),
         Verb::Echo(args) => cli_compare::serve(&args, &stop).map_err(Failure::from),
+        Verb::Relay(args) => cli_relay::serve(&args, &stop).map_err(Failure::from),
         Verb::Compare(args) => cli_compare::compare(args, &stop).map_err(Failure::from),
     };
     if stop.load(Ordering::Relaxed) {

@@ -3,8 +3,8 @@
 //! [`source`] and [`tree`] read the repository as the house rules need it. [`school`] invents rosters that sit on every
 //! border, [`random`] says by which seed, [`mutate`] spoils good input. [`process`] runs the real programs, [`wait`] awaits what
 //! they do; a [`site`] is a building, a [`city`] a building with its hub. A [`crowd`] reports and remembers what it was
-//! receipted, a [`disk`] has a power that can be cut, a [`sick_disk`] is slow or fails when it is told so, a
-//! [`relay`] is a bad network. [`sabotage`] breaks the code on purpose and asks who notices.
+//! receipted, a [`disk`] has a power that can be cut, a [`sick_disk`] is slow or fails when it is told so.
+//! [`sabotage`] breaks the code on purpose and asks who notices. A bad network is [`kalitka_loadgen::relay`].
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod city;
@@ -13,9 +13,6 @@ pub mod disk;
 pub mod mutate;
 pub mod process;
 pub mod random;
-pub mod relay;
-#[cfg(test)]
-mod relay_tests;
 pub mod sabotage;
 pub mod school;
 pub mod sick_disk;

@@ -1,9 +1,6 @@
 //! A backlog over a bad line, and a fresh event beside it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-#[allow(unreachable_pub, dead_code)]
-#[path = "../../../tests/src/relay.rs"]
-mod relay;
 mod support;
 
 use std::collections::BTreeMap;
@@ -11,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use kalitka_loadgen::relay::{Dropped, Line, Relay};
 use kalitka_protocol::upstream::{ALPN, live};
 use kalitka_uplink::Congestion;
 use quinn::Connection;
-use relay::{Line, Relay};
 use support::hub::{Hub, Link};
 use support::journal::Journal;
 use support::pki::Pki;
@@ -48,7 +45,7 @@ async fn drain(line: Line, congestion: Congestion, backlog: u64) -> Drained {
     let pki = Pki::new();
     let issued = pki.gateway(&["urn:kalitka:building:7"]);
     let hub = Hub::start(pki.server(ALPN, true));
-    let relay = Relay::start(hub.address(), line);
+    let relay = Relay::start(hub.address(), line, 1).unwrap();
     let address = relay.address().to_string();
     let rig = Rig::at(pki, hub, &issued, |options, _| {
         (options.congestion, options.hub) = (congestion, Some(address));
@@ -65,18 +62,19 @@ async fn drain(line: Line, congestion: Congestion, backlog: u64) -> Drained {
     let delay = |number: &u64, at: &Instant| arrived.get(number).map_or(LATE, |seen| *seen - *at);
     let mut delays: Vec<_> = committed.iter().map(|(number, at)| delay(number, at)).collect();
     delays.sort();
-    let passed = relay.passed();
-    let (datagrams, overflowed) = (passed.datagrams.load(Relaxed), passed.overflowed.load(Relaxed));
+    let totals = relay.totals();
+    let both = [totals.up, totals.down];
+    let datagrams = both.iter().map(|way| way.passed).sum();
+    let overflowed = both.iter().map(|way| way.dropped(Dropped::QueueFull)).sum();
     let drained = Drained { took, delays, datagrams, overflowed };
     let round_trip = Duration::from_micros(rig.tally.round_trip_us.load(Relaxed));
     println!(
         "{congestion:?} {line:?}: {backlog} events in {took:?}; {} fresh: median {:?}, 99th percentile {:?}, last {:?}; \
-         round trip {round_trip:?}; {:?}",
+         round trip {round_trip:?}; {totals}",
         committed.len(),
         drained.at(50),
         drained.at(99),
         drained.at(100),
-        passed,
     );
     drained
 }

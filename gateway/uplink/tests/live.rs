@@ -1,17 +1,14 @@
 //! The live lane (SPEC 15.10), and a connection whose address changes.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[allow(unreachable_pub, dead_code)]
-#[path = "../../../tests/src/relay.rs"]
-mod relay;
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use kalitka_loadgen::relay::{BOTH, Line, Relay};
 use kalitka_protocol::event::Body;
 use kalitka_protocol::upstream::{ALPN, live};
-use relay::{Line, Relay};
 use support::hub::{Hub, Link};
 use support::pki::Pki;
 use support::rig::{EPOCH, Rig};
@@ -79,21 +76,21 @@ fn connection_outlives_a_change_of_address_and_a_short_cut() {
         let pki = Pki::new();
         let issued = pki.gateway(&["urn:kalitka:building:7"]);
         let hub = Hub::start(pki.server(ALPN, true));
-        let relay = Relay::start(hub.address(), Line::PERFECT);
+        let relay = Relay::start(hub.address(), Line::PERFECT, 1).unwrap();
         let address = relay.address().to_string();
         let rig = Rig::at(pki, hub, &issued, |options, _| options.hub = Some(address));
         let mut link = rig.hub.fresh().await;
         assert_eq!(link.keep_batch().await, (EPOCH, 1, 1));
         let before = link.connection.remote_address();
-        relay.move_flows();
+        relay.move_clients();
         rig.journal.commit_many(1);
         assert_eq!(link.keep_batch().await, (EPOCH, 2, 2));
         assert_ne!(link.connection.remote_address(), before);
-        relay.cut(true);
+        relay.cut(&BOTH, None);
         rig.journal.commit_many(1);
         let cut = tokio::time::timeout(Duration::from_secs(1), link.batch()).await;
         assert!(cut.is_err());
-        relay.cut(false);
+        relay.mend(&BOTH);
         // The batch's own datagrams come again.
         assert_eq!(link.keep_batch().await, (EPOCH, 3, 3));
         assert_eq!(rig.tally.connections.load(Relaxed), 1);
