@@ -13,15 +13,16 @@ use crate::enrol;
 use crate::failure::Failure;
 use crate::journal::JournalStatus;
 use crate::keys::enrolment;
+use crate::outbox::{self, Ended, OutboxCommand};
 use crate::run;
 
 /// Decides who may pass the readers of one building.
 ///
 /// `run` serves readers over UDP by the newest signed snapshot; `enrol` joins it to a hub; every other command
-/// but `check` reaches the running gateway over its control socket.
+/// but `check` and `outbox` reaches the running gateway over its control socket.
 ///
 /// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, key file, snapshot, reader number); 4 the machine does
-/// not allow it (port in use, file or socket missing, permission); 1 a defect of this program.
+/// not allow it (port in use, file or socket missing, permission); 1 a defect of this program. `outbox` has its own.
 #[derive(Debug, Parser)]
 #[command(name = "kalitka-gateway", version, max_term_width = 120)]
 pub(crate) struct Cli {
@@ -43,6 +44,9 @@ enum Command {
     /// Put snapshots into force and see how matters stand
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Look at, read out or rebuild the outbox of a gateway that stands, or a copy of one
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,12 +136,23 @@ impl Place {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Does what was asked for, and says what failed; gives the exit status.
+    pub(crate) fn run(self) -> u8 {
+        let not_done = matches!(self.command, Command::Outbox(_)).then_some(outbox::NOT_DONE);
+        self.execute().unwrap_or_else(|failure| {
+            // With standard error gone there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "kalitka-gateway: {failure}");
+            not_done.unwrap_or_else(|| failure.exit_status())
+        })
+    }
+
+    /// Does what was asked for; gives the exit status.
     ///
     /// # Errors
     /// [`Failure`] with the exit status.
-    pub(crate) fn execute(self) -> Result<(), Failure> {
-        match self.command {
+    fn execute(self) -> Result<u8, Failure> {
+        let done = match self.command {
+            Command::Outbox(command) => return command.execute().map(Ended::exit_status),
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
             Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
@@ -157,7 +172,8 @@ impl Cli {
                 ask(&asking, &Request::SnapshotAdopt { file })
             }
             Command::Snapshot(SnapshotCommand::Status(asking)) => ask(&asking, &Request::Status {}),
-        }
+        };
+        done.map(|()| 0)
     }
 }
 
@@ -230,7 +246,7 @@ fn uplink_text(uplink: &UplinkStatus) -> String {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         // Who reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

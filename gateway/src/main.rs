@@ -6,7 +6,6 @@
 //! ([`control`]), signals ([`run`]).
 #![forbid(unsafe_code)]
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,6 +25,7 @@ mod journal;
 mod keys;
 mod limits;
 mod metrics;
+mod outbox;
 mod published;
 mod run;
 mod stage;
@@ -39,12 +39,5 @@ mod uplink;
 const PROGRAM: &str = "gateway";
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().execute() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // With standard error gone there is nobody left to tell.
-            let _ = writeln!(std::io::stderr(), "kalitka-gateway: {failure}");
-            ExitCode::from(failure.exit_status())
-        }
-    }
+    ExitCode::from(cli::Cli::parse().run())
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use kalitka_protocol::EpochId;
+use kalitka_protocol::event::Events;
 
 use crate::block::{self, BlockHeader};
 use crate::error::StoreError;
@@ -55,16 +56,21 @@ pub(crate) struct Carved {
 }
 
 impl Carved {
-    /// Looks through all files under `folder`, one level of folders deep.
+    /// Looks through all files under `folder`, one level of folders deep; `passed` hears of bytes that were looked at.
     ///
     /// # Errors
     /// When the folder itself cannot be listed, or a file cannot be opened.
-    pub(crate) fn look_through(&mut self, folder: &Path, building: u32) -> Result<(), StoreError> {
+    pub(crate) fn look_through(
+        &mut self,
+        folder: &Path,
+        building: u32,
+        passed: &mut dyn FnMut(u64),
+    ) -> Result<(), StoreError> {
         for path in files_under(folder)? {
             let number = self.files.len();
             let file = File::open(&path)?;
             self.files.push(path);
-            look_into(&file, &mut |bytes, at| self.take(bytes, number, at, building))?;
+            look_into(&file, passed, &mut |bytes, at| self.take(bytes, number, at, building))?;
         }
         Ok(())
     }
@@ -115,6 +121,27 @@ impl Carved {
     }
 }
 
+/// Whose events the first whole block in the files under `folders` holds.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn building_of(folders: &[PathBuf]) -> Result<Option<u32>, StoreError> {
+    for folder in folders {
+        for path in files_under(folder)? {
+            let mut building = None;
+            look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| {
+                let block = block::parse_front(bytes)?;
+                building = building.or_else(|| Some(Events::new(block.events).next()?.ok()?.header.building));
+                Some(BLOCK_HEADER_LEN + block.events.len())
+            })?;
+            if building.is_some() {
+                return Ok(building);
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// The highest sequence of the blocks in the files under `folder`; 0 for none.
 ///
 /// # Errors
@@ -122,7 +149,7 @@ impl Carved {
 pub(crate) fn newest_sequence(folder: &Path) -> Result<u64, StoreError> {
     let mut newest = 0;
     for path in files_under(folder)? {
-        look_into(&File::open(path)?, &mut |bytes, _| {
+        look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| {
             let block = block::parse_front(bytes)?;
             newest = newest.max(block.header.sequence);
             Some(BLOCK_HEADER_LEN + block.events.len())
@@ -150,10 +177,10 @@ impl Kept {
         let mut kept = Self::default();
         let paths = if folder.is_dir() { files_under(folder)? } else { Vec::new() };
         for path in &paths {
-            look_into(&File::open(path)?, &mut |bytes, _| take_record(&mut kept.records, bytes))?;
+            look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| take_record(&mut kept.records, bytes))?;
         }
         for path in &paths {
-            look_into(&File::open(path)?, &mut |bytes, _| kept.take_block(bytes))?;
+            look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| kept.take_block(bytes))?;
         }
         Ok(kept)
     }
@@ -196,18 +223,25 @@ fn take_record(records: &mut BTreeMap<u64, Record>, bytes: &[u8]) -> Option<usiz
 }
 
 /// Calls `take` wherever in `file` a block or record may begin; it gives the length of what it took.
-fn look_into(file: &File, take: &mut dyn FnMut(&[u8], u64) -> Option<usize>) -> Result<(), StoreError> {
+fn look_into(
+    file: &File,
+    passed: &mut dyn FnMut(u64),
+    take: &mut dyn FnMut(&[u8], u64) -> Option<usize>,
+) -> Result<(), StoreError> {
     let len = file.metadata()?.len();
     let mut window = vec![0; CARVE_BYTES + BLOCK_MAX];
     let mut base = 0;
     while base < len {
         let Ok(filled) = fill(file, &mut window, base) else {
             base += UNREADABLE_BYTES;
+            passed(UNREADABLE_BYTES);
             continue;
         };
         // What begins in the last part may not be whole here: it is looked at again from there.
         let whole_to = if base + filled as u64 >= len { filled } else { filled.saturating_sub(BLOCK_MAX).max(1) };
-        base += look_at(&window[..filled], whole_to, base, take) as u64;
+        let looked_at = look_at(&window[..filled], whole_to, base, take) as u64;
+        base += looked_at;
+        passed(looked_at);
     }
     Ok(())
 }

@@ -51,6 +51,10 @@ pub(crate) struct Faults {
     pub(crate) puts: VecDeque<Option<io::ErrorKind>>,
     pub(crate) flushes: VecDeque<Option<io::ErrorKind>>,
     pub(crate) syncs: VecDeque<Option<io::ErrorKind>>,
+    /// What the next puts meet when they are done: nobody can know that they are.
+    pub(crate) puts_short: VecDeque<Option<io::ErrorKind>>,
+    /// What the next commits of any store meet: before they sync, or when they have.
+    pub(crate) commits: VecDeque<Option<(bool, io::ErrorKind)>>,
     /// What the next readings meet.
     pub(crate) reads: VecDeque<Option<StoreError>>,
     /// A folder that is copied at each sync, before and after, and the copies.
@@ -155,7 +159,12 @@ impl Store for Watched {
             faults.steps.push(Step::Put);
             faults.puts.pop_front().flatten()
         });
-        fault.map_or_else(|| self.store.put(key, value), |kind| Err(StoreError::Io(kind.into())))
+        if let Some(kind) = fault {
+            return Err(StoreError::Io(kind.into()));
+        }
+        self.store.put(key, value)?;
+        let short = self.shared.with(|faults| faults.puts_short.pop_front().flatten());
+        short.map_or(Ok(()), |kind| Err(StoreError::Io(kind.into())))
     }
 
     fn remove(&mut self, key: Key) -> Result<(), StoreError> {
@@ -164,7 +173,14 @@ impl Store for Watched {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.store.sync()
+        self.shared.copy();
+        let fault = self.shared.with(|faults| faults.commits.pop_front().flatten());
+        let Some((is_synced, kind)) = fault else { return self.store.sync() };
+        if is_synced {
+            self.store.sync()?;
+        }
+        let error = kind.into();
+        Err(if kind == io::ErrorKind::StorageFull { StoreError::Io(error) } else { StoreError::NotSynced(error) })
     }
 
     fn at_or_before(&mut self, key: Key) -> Result<Option<(Key, Vec<u8>)>, StoreError> {

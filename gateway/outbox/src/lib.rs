@@ -35,12 +35,14 @@ mod salvage;
 mod segment_log;
 mod sled_store;
 mod store;
+mod survey;
 pub mod two_generations;
 mod types;
 mod yard;
 
 pub use error::{AppendError, OpenError, StoreError};
 pub use outbox::Outbox;
+pub use survey::{EpochFound, Salvaged, Survey, SurveyError};
 pub use types::{Begun, Bounds, EpochSummary, Head, Leg, NewEpochWhy, Opening, Resume, Run, Usage};
 
 #[cfg(test)]
@@ -49,6 +51,10 @@ mod damage_tests;
 mod history_tests;
 #[cfg(test)]
 mod lab_tests;
+#[cfg(test)]
+mod model_acts_tests;
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod opening_tests;
 #[cfg(test)]

@@ -50,7 +50,6 @@ impl Mark {
 }
 
 /// What the mark in the outbox's folder `folder` says, without a change to it.
-#[cfg(test)]
 pub(crate) fn look(folder: &Path) -> Option<Head> {
     read(&folder.join(NAME)).map(|(_, head)| head)
 }

@@ -105,6 +105,19 @@ impl Outbox {
     }
 }
 
+/// Makes a salvaged store the one in use, in a new epoch that has no event yet; gives the epoch, how many events are held in all,
+/// and how it begins.
+pub(crate) fn establish_salvaged(
+    yard: &mut Yard,
+    found: Found,
+    mark: Option<Head>,
+    opening: &Opening<'_>,
+) -> Result<(EpochId, u64, Begun), OpenError> {
+    let known = Known::AtLeast([mark, opening.known]);
+    let (_, ledger) = establish(yard, found, known, opening.fresh_epoch)?;
+    Ok((ledger.present.id(), ledger.events(), begun(&ledger.present.record)))
+}
+
 /// Makes a found store the one in use, with a new epoch when it needs one.
 fn establish(
     yard: &mut Yard,
@@ -235,7 +248,7 @@ fn judge(
 fn decisive(store: &mut dyn Store, epochs: &[Epoch], known: [Option<Head>; 2]) -> Result<Option<Head>, StoreError> {
     let mut decisive: Option<(bool, usize, Head)> = None;
     for head in known.into_iter().flatten() {
-        let is_missed = reach(store, epochs, Some(head))? != Reach::Whole;
+        let is_missed = is_missing(store, epochs, Some(head))?;
         // An epoch that the store has never heard of began behind all that it knows.
         let place = epochs.iter().position(|epoch| epoch.id() == head.epoch).unwrap_or(usize::MAX);
         let goes_before = |(missed, at, other): (bool, usize, Head)| {
@@ -258,6 +271,11 @@ enum Reach {
     Short,
     /// It has never heard of that epoch.
     Elsewhere,
+}
+
+/// Whether the store does not hold what is `known` of it.
+pub(crate) fn is_missing(store: &mut dyn Store, epochs: &[Epoch], known: Option<Head>) -> Result<bool, StoreError> {
+    Ok(reach(store, epochs, known)? != Reach::Whole)
 }
 
 fn reach(store: &mut dyn Store, epochs: &[Epoch], newest: Option<Head>) -> Result<Reach, StoreError> {

@@ -13,7 +13,7 @@ use crate::quarantine::{Quarantine, remove};
 use crate::two_generations::{self, Found};
 
 const NAME: &str = "store";
-const LOCK_NAME: &str = "lock";
+pub(crate) const LOCK_NAME: &str = "lock";
 const SLED_PREFIX: &str = "sled-";
 const LOG_PREFIX: &str = "log-";
 
@@ -125,6 +125,19 @@ impl Place {
 pub(crate) fn stores_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let stores = numbered(folder, &[SLED_PREFIX, LOG_PREFIX])?;
     Ok(stores.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// What kind of store stands in `folder`, by its name.
+pub(crate) fn kind_of(folder: &Path) -> Option<Kind> {
+    let name = folder.file_name()?.to_str()?;
+    [(SLED_PREFIX, Kind::Sled), (LOG_PREFIX, Kind::Log)]
+        .into_iter()
+        .find_map(|(prefix, kind)| name.starts_with(prefix).then_some(kind))
+}
+
+/// The store that is named in the outbox's folder `folder`, without taking it.
+pub(crate) fn look(folder: &Path) -> Option<Named> {
+    named(two_generations::read(folder, NAME))
 }
 
 fn named(found: Found) -> Option<Named> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_STORES_MAX};
 
-const NAME: &str = "quarantine";
+pub(crate) const NAME: &str = "quarantine";
 
 /// The folder of stores set aside, in the outbox's own. It is there only while something is in it.
 #[derive(Debug)]

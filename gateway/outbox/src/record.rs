@@ -24,7 +24,8 @@ pub(crate) struct Moving {
     pub(crate) hash_before: [u8; 32],
 }
 
-/// Blocks that an append which failed has left behind: above `number`, written up to `sequence`. They are void.
+/// Blocks that an append which failed has left behind, or that have got new identities: above `number`, written up to `sequence`.
+/// They are void.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Void {
     pub(crate) number: u64,

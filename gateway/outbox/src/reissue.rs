@@ -9,7 +9,7 @@ use crate::ledger::Epoch;
 use crate::limits::BLOCK_EVENTS_MAX;
 use crate::outbox::Outbox;
 use crate::reading::{self, Limit};
-use crate::record::{Moving, Record};
+use crate::record::{Moving, Record, Void};
 use crate::types::{Begun, NewEpochWhy, Run};
 
 impl Outbox {
@@ -104,7 +104,10 @@ impl Outbox {
             moved += self.copy(&run)?;
             self.cut_out(epoch, first, run.first + u64::from(run.count) - 1)?;
         }
+        // What still lies of them in the files is not theirs any more, whatever becomes of the copies.
+        let sequence = self.ledger.next_sequence();
         if let Some(held) = self.ledger.get_mut(epoch) {
+            held.record.void = Void { number: first - 1, sequence };
             held.record.moving = None;
             held.record.gaps.retain(|gap| gap.0 < first);
             (held.last, held.hash) = (first - 1, hash_before);

@@ -10,6 +10,7 @@ use crate::error::StoreError;
 use crate::limits::{LOSSES_MAX, LOSSES_SPARE};
 use crate::record::Record;
 use crate::store::{Key, Store};
+use crate::survey::EpochFound;
 use crate::types::NewEpochWhy;
 
 /// Losses beyond which an epoch is told with one gap.
@@ -60,7 +61,7 @@ fn line(mut found: Vec<Piece>, record: &Record, gone: &[(u64, u64)]) -> Vec<Piec
     // The beginning of an epoch, number 1, is the one event that never gets another identity.
     let is_gone = |piece: &Piece| gone.iter().any(|range| range.0 <= piece.first.max(2) && piece.last() <= range.1);
     found.retain(|piece| piece.epoch == record.epoch && !is_gone(piece));
-    found.retain(|piece| piece.first <= void.number || piece.sequence > void.sequence);
+    found.retain(|piece| piece.last() <= void.number || piece.sequence > void.sequence);
     found.sort_by_key(|piece| (piece.first, Reverse(piece.sequence)));
     found.dedup_by_key(|piece| piece.first);
     let mut line: Vec<Piece> = Vec::new();
@@ -126,6 +127,38 @@ impl Choice {
             gap.1 = end;
             kept.retain(|piece| piece.last() < gap.0 || gap.1 < piece.first);
         }
+    }
+
+    /// Whether nothing was found.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The chosen blocks, epoch by epoch.
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// What was found of each epoch, and what is missing in it.
+    pub(crate) fn epochs(&self) -> Vec<EpochFound> {
+        let found = self.records.iter().map(|record| {
+            let pieces = || self.pieces.iter().filter(|piece| piece.ordinal == record.ordinal);
+            let is_hole = |gap: &(u64, u64)| {
+                self.losses.iter().any(|loss| loss.epoch == record.epoch && (loss.first, loss.last) == *gap)
+            };
+            let (holes, told) = record.gaps.iter().copied().partition(is_hole);
+            let first = pieces().map(|piece| piece.first).min();
+            EpochFound {
+                epoch: record.epoch,
+                span: first.zip(pieces().map(Piece::last).max()),
+                events: pieces().map(|piece| u64::from(piece.count)).sum(),
+                blocks: pieces().count() as u64,
+                acknowledged: record.acknowledged,
+                told,
+                holes,
+            }
+        });
+        found.collect()
     }
 
     /// Bytes of the chosen blocks.

@@ -9,13 +9,14 @@ use kalitka_protocol::event::Loss;
 use crate::carve::{Carved, Kept, newest_sequence};
 use crate::check::{Checked, check};
 use crate::error::{OpenError, StoreError};
-use crate::ground::{Ground, Kind};
+use crate::ground::{Ground, Kind, Machine};
 use crate::limits::{DISK_RESERVE, REOPENS_MAX};
+use crate::opening::is_missing;
 use crate::place::{Named, Place};
 use crate::record::Record;
-use crate::salvage::choose;
+use crate::salvage::{Choice, choose};
 use crate::store::{Key, Store};
-use crate::types::Opening;
+use crate::types::{Head, Opening};
 
 /// Where stores are opened and made.
 #[derive(Debug)]
@@ -128,15 +129,7 @@ impl Yard {
 
     fn open_named(&mut self, named: Named, kept: &Kept, end: u64) -> Result<Found, StoreError> {
         let mut store = self.open_store(named.kind, named.number)?;
-        let checked = check(store.as_mut(), self.building)?;
-        let Some(present) = checked.epochs.last() else {
-            // None is named before it has an epoch.
-            return Err(StoreError::Damaged("nothing is in it".into()));
-        };
-        let Record { ordinal, void, .. } = present.record;
-        if kept.reaches_behind(ordinal, present.last, void, end) {
-            return Err(StoreError::Damaged("it has dropped its end".into()));
-        }
+        let checked = check_all(store.as_mut(), kept, self.building, end)?;
         self.current = Some(named);
         Ok(Found { store, checked, salvaged: None })
     }
@@ -179,14 +172,19 @@ impl Yard {
         let mut carved = Carved::default();
         carved.add(kept, self.building);
         for folder in self.place.stores().map_err(|error| self.io("list", error))? {
-            carved.look_through(&folder, self.building).map_err(|error| self.broken(error))?;
+            carved.look_through(&folder, self.building, &mut |_| ()).map_err(|error| self.broken(error))?;
         }
         let choice = choose(&mut carved);
+        self.write(&choice, &carved)
+    }
+
+    /// Writes what was chosen into a new store. It is not named yet.
+    pub(crate) fn write(&mut self, choice: &Choice, carved: &Carved) -> Result<Found, OpenError> {
         self.need_disk(choice.bytes())?;
         let mut store = self.fresh_store()?;
-        choice.write(&carved, store.as_mut()).map_err(|error| self.broken(error))?;
+        choice.write(carved, store.as_mut()).map_err(|error| self.broken(error))?;
         let checked = check(store.as_mut(), self.building).map_err(|error| self.broken(error))?;
-        Ok(Found { store, checked, salvaged: Some(choice.losses) })
+        Ok(Found { store, checked, salvaged: Some(choice.losses.clone()) })
     }
 
     /// Opens the named store again, or salvages it when it is not to be trusted or sled was opened too often.
@@ -274,6 +272,31 @@ impl Yard {
     fn path(&self) -> PathBuf {
         Path::to_path_buf(&self.place.folder)
     }
+}
+
+/// Looks at everything in a store that is to be gone on with; `end` is the last number that its present epoch can have.
+fn check_all(store: &mut dyn Store, kept: &Kept, building: u32, end: u64) -> Result<Checked, StoreError> {
+    let checked = check(store, building)?;
+    let Some(present) = checked.epochs.last() else {
+        // None is named before it has an epoch.
+        return Err(StoreError::Damaged("nothing is in it".into()));
+    };
+    let Record { ordinal, void, .. } = present.record;
+    if kept.reaches_behind(ordinal, present.last, void, end) {
+        return Err(StoreError::Damaged("it has dropped its end".into()));
+    }
+    Ok(checked)
+}
+
+/// Whether the copy of a store in `folder`, which may be changed, would be gone on with where `known` is known of it.
+pub(crate) fn look_at_copy(kind: Kind, folder: &Path, building: u32, known: Option<Head>) -> Result<(), StoreError> {
+    let kept = Kept::read(folder)?;
+    let mut store = Machine.open(kind, folder)?;
+    let checked = check_all(store.as_mut(), &kept, building, u64::MAX)?;
+    if is_missing(store.as_mut(), &checked.epochs, known)? {
+        return Err(StoreError::Damaged("it ends before its mark, or holds other events there".into()));
+    }
+    Ok(())
 }
 
 /// Lets go of a store that has failed; what it does on its way out is its own affair.

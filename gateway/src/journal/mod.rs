@@ -28,7 +28,7 @@ pub(crate) use record::{Holder, Moment};
 pub(crate) use recorder::Recorder;
 pub(crate) use ring::{Ring, rings};
 pub(crate) use safety::{Kept, SafetyFile};
-pub(crate) use start::Setup;
+pub(crate) use start::{Setup, machine_id};
 pub(crate) use status::{JournalStatus, JournalTally};
 pub(crate) use writer::Journal;
 

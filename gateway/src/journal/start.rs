@@ -197,7 +197,7 @@ fn replay(outbox: &mut Outbox, from: Option<Head>, fold: &mut Fold) -> Result<()
 }
 
 /// The machine's id; zeros when it has none.
-fn machine_id() -> [u8; 16] {
+pub(crate) fn machine_id() -> [u8; 16] {
     let text = std::fs::read_to_string(Path::new("/etc/machine-id")).unwrap_or_default();
     let mut id = [0; 16];
     if hex::decode_to_slice(text.trim(), &mut id).is_err() {
