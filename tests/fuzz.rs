@@ -179,7 +179,7 @@ impl Pair {
             tags: TagKeys::new(&Psk::new(secret)),
             stamp: 0,
             counter: 0,
-            now: Now { monotonic: Duration::from_secs(1), wall_ms: now.0 * 1000 },
+            now: Now::good(Duration::from_secs(1), now),
             sent: Vec::new(),
             session: None,
         }
@@ -399,8 +399,8 @@ fn a_snapshot_that_its_publisher_signed_over_nonsense_is_refused_or_harmless() {
                 let found = snapshot.probe(&Credential::from_bytes(slot.key));
                 assert!(found.is_some_and(|found| std::ptr::eq(found, slot)), "an entry is there and not found");
             }
-            let now = UnixSeconds(school.moment(&mut rng));
-            let view = View::build(Arc::new(snapshot), now);
+            let now = Now::good(Duration::ZERO, UnixSeconds(school.moment(&mut rng))).time();
+            let view = View::build(Arc::new(snapshot), now.seconds);
             for (reader, shapes) in &school.readers {
                 let card = school.read(&mut rng, shapes);
                 let ask = Ask { request: 1, age_ms: 0, direction: Direction::ALL[rng.usize(..2)], card };

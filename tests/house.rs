@@ -41,7 +41,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.
-const CONFINED: [(&str, &[&str]); 27] = [
+const CONFINED: [(&str, &[&str]); 28] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
     ("axum", &["kalitka-gateway", "kalitka-hub"]),
@@ -61,6 +61,7 @@ const CONFINED: [(&str, &[&str]); 27] = [
     ("redb", &["kalitka-hub"]),
     ("ring", &["kalitka-core", "kalitka-gateway", "kalitka-uplink", "kalitka-hub"]),
     ("rkyv", &["kalitka-snapshot"]),
+    ("rtime-clock", &["kalitka-gateway"]),
     ("rtrb", &["kalitka-gateway"]),
     ("rustls", &["kalitka-uplink", "kalitka-hub"]),
     ("sled", &["kalitka-outbox"]),

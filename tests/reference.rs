@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ed25519_dalek::SigningKey;
 use fastrand::Rng;
-use kalitka_core::{Overlay, UnixSeconds, View, decide};
+use kalitka_core::{Overlay, Time, UnixSeconds, View, decide};
 use kalitka_loadgen::oracle::Oracle;
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::message::Ask;
@@ -49,7 +49,7 @@ fn no_answer_differs_from_the_reference() {
     // Without a snapshot or a plan there is nothing to compare; every other denial must have been met, or the test is blind.
     let met = |denial: Denial| seen.contains_key(&(false, denial.label()));
     let missed: Vec<_> = Denial::ALL.iter().copied().filter(|denial| !met(*denial)).collect();
-    assert_eq!(missed, [Denial::NoSnapshot, Denial::PlanMissing], "verdicts that no ask has met");
+    assert_eq!(missed, [Denial::NoSnapshot, Denial::PlanMissing, Denial::TimeUnknown], "verdicts that no ask has met");
     assert!(seen.contains_key(&(true, "access_level")) && seen.contains_key(&(true, "portal_free")));
 }
 
@@ -97,7 +97,7 @@ fn compare(school: &School, view: &View, oracle: &Oracle, now: i64, seed: u64, r
         direction: Direction::ALL[rng.usize(..2)],
         card: school.read(rng, shapes),
     };
-    let decided = decide(Some(view), &Overlay::default(), ReaderId(reader), &ask, UnixSeconds(now)).verdict;
+    let decided = decide(Some(view), &Overlay::default(), ReaderId(reader), &ask, Time::good(UnixSeconds(now))).verdict;
     let right = oracle.judge(ReaderId(reader), &ask.card, ask.direction, ask.age_ms, now);
     assert!(
         decided == right,

@@ -72,7 +72,7 @@ impl Pair {
             view,
             overlay: Overlay::default(),
             out: Output::new(),
-            now: Now { monotonic: Duration::from_secs(1), wall_ms: NOW.0 * 1000 },
+            now: Now::good(Duration::from_secs(1), NOW),
             far: Vec::new(),
             speaks: 0,
         };

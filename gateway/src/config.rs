@@ -15,8 +15,8 @@ use serde::Deserialize;
 use crate::durable;
 use crate::failure::Failure;
 use crate::limits::{
-    CONFIG_BYTES_MAX, CORE_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX, PUBLISHERS_MAX,
-    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX,
+    CONFIG_BYTES_MAX, CORE_MAX, ESSENTIAL_LEVELS_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX,
+    PUBLISHERS_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX,
 };
 
 /// What a gateway is told once, at its start.
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) readers: Readers,
     #[serde(default)]
     pub(crate) uplink: Uplink,
+    #[serde(default)]
+    pub(crate) time: Time,
     #[serde(default)]
     pub(crate) journal: Journal,
     #[serde(default)]
@@ -139,6 +141,26 @@ pub(crate) enum SafeMode {
     AsScheduled,
 }
 
+/// When the wall clock is believed, and whom the building cannot do without while it is not.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Time {
+    pub(crate) trust: Trust,
+    /// Names of access levels whose schedules do not count while time is held.
+    pub(crate) essential: Vec<String>,
+}
+
+/// Whose word is taken for the wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Trust {
+    /// The kernel's, which knows whether a time service keeps its clock.
+    #[default]
+    Synchronised,
+    /// This configuration's: the clock is kept by something of which the kernel does not know.
+    Always,
+}
+
 /// Where metrics and health are served.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -174,6 +196,12 @@ impl Default for Journal {
 impl Default for Outbox {
     fn default() -> Self {
         Self { events_max: 2_000_000, bytes_max: 1 << 30, keep_acknowledged: 100_000 }
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self { trust: Trust::default(), essential: vec!["pupil".into(), "staff".into()] }
     }
 }
 
@@ -295,6 +323,12 @@ impl Config {
         if self.commands.operators.len() > OPERATORS_MAX {
             let listed = self.commands.operators.len();
             return Err(format!("commands.operators: {listed} keys are listed; list {OPERATORS_MAX} at most"));
+        }
+        if self.time.essential.len() > ESSENTIAL_LEVELS_MAX {
+            let listed = self.time.essential.len();
+            return Err(format!(
+                "time.essential: {listed} access levels are listed; list {ESSENTIAL_LEVELS_MAX} at most"
+            ));
         }
         match &self.uplink.hub {
             Some(hub) if !is_host_and_port(hub) => {

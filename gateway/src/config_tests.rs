@@ -63,6 +63,8 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
         ("bytes_max = 1073741824", "bytes_max = 1", "outbox.bytes_max", "from 67108864 to"),
         ("keep_acknowledged = 100000", "keep_acknowledged = 2000001", "outbox.keep_acknowledged", "from 0 to 2000000"),
         ("mode = \"closed\"", "mode = \"open\"", "mode", "as_scheduled"),
+        ("trust = \"synchronised\"", "trust = \"never\"", "trust", "always"),
+        ("essential = [\"pupil\"", "essential = [1", "essential", "string"),
         ("operators = []", "operators = [\"12\"]", "commands.operators", "operator keygen"),
         ("# hub = \"hub.example.org:4710\"", "hub = \"hub.example.org\"", "uplink.hub", "HOST:PORT"),
         (
@@ -94,6 +96,21 @@ fn each_worker_has_a_core_of_its_own_or_none_has() {
         let error = with(workers, cores).unwrap_err();
         assert!(error.contains("udp.cores") && error.contains(remedy), "{workers} {cores}: {error}");
     }
+}
+
+#[test]
+fn essential_levels_are_pupils_and_staff_unless_told_otherwise_and_bounded() {
+    let config = |essential: &str| {
+        let text = example().replacen("essential = [\"pupil\", \"staff\"]", essential, 1);
+        Config::parse(text.as_bytes())
+    };
+    assert_eq!(config("").unwrap().time.essential, ["pupil", "staff"]);
+    assert_eq!(config("").unwrap().time.trust, Trust::Synchronised);
+    assert!(config("essential = []").unwrap().time.essential.is_empty());
+    let names = |count: usize| format!("essential = {:?}", vec!["level"; count]);
+    assert!(config(&names(ESSENTIAL_LEVELS_MAX)).is_ok());
+    let error = config(&names(ESSENTIAL_LEVELS_MAX + 1)).unwrap_err();
+    assert!(error.contains("time.essential") && error.contains("64 at most"), "{error}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub(crate) const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 pub(crate) const PUBLISHERS_MAX: usize = 2;
 /// Operators' keys that are configured.
 pub(crate) const OPERATORS_MAX: usize = 32;
+/// Access levels that may be configured as essential.
+pub(crate) const ESSENTIAL_LEVELS_MAX: usize = 64;
 /// Bytes of the key file and of the stamp file: a line of each is under 128 bytes.
 pub(crate) const STATE_FILE_BYTES_MAX: u64 = READERS_MAX as u64 * 128 + 4096;
 /// Datagrams that a worker takes under one view of the world.
@@ -47,7 +49,7 @@ pub(crate) const STAMPS_WAITING_MAX: usize = 1024;
 pub(crate) const STAMPS_WRITE_INTERVAL: Duration = Duration::from_millis(200);
 /// Files in the inbox that are looked at: the newest. Older ones beyond are not.
 pub(crate) const INBOX_FILES_MAX: usize = 64;
-/// How often the schedule is followed, at the latest.
+/// How often time and the schedule are followed, at the latest.
 pub(crate) const SCHEDULE_TICK: Duration = Duration::from_millis(500);
 /// After how long a file is tried again that only the machine kept from adoption: a full disk, a file that cannot be read.
 pub(crate) const ADOPT_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -120,8 +122,6 @@ pub(crate) const COMMAND_SIGNED_MAX: usize = 17 + 54 + COMMAND_BODY_MAX;
 pub(crate) const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
 /// How long after a command's end its readers' results are waited for.
 pub(crate) const COMMAND_RESULT_PATIENCE: Duration = Duration::from_secs(2);
-/// Difference between wall and monotonic clock, in microseconds, from which the clock counts as having jumped.
-pub(crate) const CLOCK_JUMP_US: i64 = 1_000_000;
 
 const _: () = {
     assert!(COMMIT_BYTES_MAX + EVENT_LEN_MAX <= 128 * 1024);

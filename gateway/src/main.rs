@@ -31,6 +31,7 @@ mod run;
 mod stage;
 mod stamps;
 mod thread;
+mod timekeeping;
 mod trust;
 mod udp;
 mod uplink;

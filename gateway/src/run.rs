@@ -47,10 +47,10 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let _state = StateFolder::take(&config.state, crate::PROGRAM)?;
     state::make(&config.snapshots.inbox, crate::PROGRAM)?;
     let died = Ended::default();
-    let (ground, surroundings) = Ground::open(config, clock)?;
+    let (ground, surroundings) = Ground::open(config, &clock)?;
     let Surroundings { collector, http, http_address, control } = surroundings;
     let (standing, keys, udp) = (ground.adopter.standing(), Arc::clone(&ground.keys), ground.sockets.address);
-    let Started { threads, journal, uplink_state, uplink } = start(config, ground, clock, &died)?;
+    let Started { threads, journal, uplink_state, uplink } = start(config, ground, &clock, &died)?;
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(building = config.building, %udp, http = %http_address, version, "serving");
 
@@ -66,7 +66,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     };
     let orders = threads.orders.clone();
     let (journal_shown, standing_shown) = (journal.clone(), standing.clone());
-    let desk = Arc::new(Desk { keys, orders, standing, journal, uplink: uplink_state, clock, fixed });
+    let desk = Arc::new(Desk { keys, orders, standing, journal, uplink: uplink_state, clock: clock.clone(), fixed });
     let surface = Arc::new(Surface { clock, collector, standing: standing_shown, journal: journal_shown });
     let ended = stage.serve(Services { control: &control, http, desk, surface, uplink }, &died);
     threads.stop();
@@ -103,7 +103,7 @@ struct Surroundings {
 }
 
 impl Ground {
-    fn open(config: &Config, clock: Clock) -> Result<(Self, Surroundings), Failure> {
+    fn open(config: &Config, clock: &Clock) -> Result<(Self, Surroundings), Failure> {
         let mut trust = Trust::of(config)?;
         let tallies: Arc<[Tally]> = (0..config.udp.workers).map(|_| Tally::new()).collect();
         let (journal_tally, uplink_tally) = (Arc::new(JournalTally::new()), Arc::default());
@@ -120,7 +120,7 @@ impl Ground {
         let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
         let publishers = std::mem::take(&mut trust.publishers);
         let in_force = (Arc::clone(&views), Arc::clone(&overlay));
-        let adopter = Adopter::start(config, publishers, in_force, door.clone(), clock)?;
+        let adopter = Adopter::start(config, publishers, in_force, door.clone(), clock.clone())?;
         note_receive_buffer(sockets.receive_buffer, config.udp.receive_buffer_bytes);
         let texts = config.texts().map_err(Failure::Input)?;
         let collector = collector.with(KernelDrops::of(sockets.inodes.clone(), sockets.address));
@@ -174,11 +174,11 @@ struct Started {
     uplink: Option<Uplink>,
 }
 
-fn start(config: &Config, ground: Ground, clock: Clock, died: &Ended) -> Result<Started, Failure> {
+fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result<Started, Failure> {
     let Ground { trust, tallies, keys, keeper, overlay, views, sockets, texts, recorders, door, ring, adopter, .. } =
         ground;
     let shared = Arc::new(Shared {
-        clock,
+        clock: clock.clone(),
         views: Arc::clone(&views),
         overlay: Arc::clone(&overlay),
         keys: keys.published(),
@@ -199,7 +199,7 @@ fn start(config: &Config, ground: Ground, clock: Clock, died: &Ended) -> Result<
         state: config.state.clone(),
         bounds: bounds(config),
         operators: trust.operators,
-        clock,
+        clock: clock.clone(),
         ring,
         posts: workers.posts(),
         views,
@@ -213,14 +213,15 @@ fn start(config: &Config, ground: Ground, clock: Clock, died: &Ended) -> Result<
         tally: ground.journal_tally,
     });
     let journal = thread::spawn_on(config.journal.core, "journal", died, move || journal.run())?;
-    let keeper = thread::spawn("stamps", died, move || keeper.run(&stamps_taken, clock))?;
+    let keeper_clock = clock.clone();
+    let keeper = thread::spawn("stamps", died, move || keeper.run(&stamps_taken, &keeper_clock))?;
     let (orders, orders_taken) = sync_channel(ADOPTIONS_WAITING_MAX);
     let adopter = thread::spawn("adopter", died, move || adopter.run(&orders_taken))?;
     let uplink = trust.enrolled.then(|| Uplink {
         options: uplink::options(config),
         port: uplink::port(door.clone(), orders.clone(), committed, uplink_state),
         tally: ground.uplink_tally,
-        clock,
+        clock: clock.clone(),
     });
     let threads = Threads { workers, door, journal, keeper, orders, adopter };
     Ok(Started { threads, journal: journal_shown, uplink_state: uplink_shown, uplink })

@@ -85,7 +85,7 @@ impl Keeper {
     }
 
     /// Writes down what comes through `taken` until all senders are gone, then once more.
-    pub(crate) fn run(mut self, taken: &Receiver<Taken>, clock: Clock) {
+    pub(crate) fn run(mut self, taken: &Receiver<Taken>, clock: &Clock) {
         let mut due: Option<Duration> = None;
         loop {
             let patience = due.map_or(Duration::from_secs(3600), |due| due.saturating_sub(clock.monotonic()));
@@ -116,7 +116,7 @@ impl Keeper {
     }
 
     /// Writes the stamps of readers that have a key; gives the moment to try again after a failure.
-    fn write_or_retry(&mut self, clock: Clock) -> Option<Duration> {
+    fn write_or_retry(&mut self, clock: &Clock) -> Option<Duration> {
         let keys = self.keys.load();
         self.stamps.retain(|reader, _| keys.as_ref().is_some_and(|keys| keys.get(*reader).is_some()));
         match durable::replace(&self.path, emit(&self.stamps).as_bytes()) {

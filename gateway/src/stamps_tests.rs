@@ -21,7 +21,7 @@ fn kept(path: &Path, keys: &Arc<Published<Keys>>, all: &[Taken]) -> Vec<u8> {
     let (sender, receiver) = sync_channel(all.len());
     all.iter().for_each(|&taken| sender.send(taken).unwrap());
     drop(sender);
-    keeper.run(&receiver, Clock::start());
+    keeper.run(&receiver, &Clock::start());
     std::fs::read(path).unwrap()
 }
 

@@ -54,6 +54,8 @@ codes! {
         ReaderUnknown = 5, "reader_unknown";
         /// No plan is in force for this moment.
         PlanMissing = 6, "plan_missing";
+        /// The gateway does not know what time it is, not even roughly.
+        TimeUnknown = 7, "time_unknown";
         /// The portal is closed to everybody.
         PortalClosed = 16, "portal_closed";
         /// The portal now lets people pass in the other direction only.

@@ -10,7 +10,8 @@ use kalitka_snapshot::model::{ArchivedSlot, CredentialState, HolderState, NO_END
 use crate::orders::Standing;
 use crate::overlay::Overlay;
 use crate::plan::{Plan, direction_bit};
-use crate::time::UnixSeconds;
+use crate::served::Served;
+use crate::time::{ClockQuality, Time, UnixSeconds};
 use crate::view::View;
 
 /// What was decided, by which snapshot, and what was found on the way to it.
@@ -37,7 +38,7 @@ pub struct Decision {
 ///
 /// Pure: the same arguments give the same decision. No way through it that meets a doubt ends in a grant.
 #[must_use]
-pub fn decide(view: Option<&View>, overlay: &Overlay, reader: ReaderId, ask: &Ask, now: UnixSeconds) -> Decision {
+pub fn decide(view: Option<&View>, overlay: &Overlay, reader: ReaderId, ask: &Ask, now: Time) -> Decision {
     let mut decision = Decision {
         verdict: Verdict::Deny(Denial::NoSnapshot),
         credential: None,
@@ -61,7 +62,7 @@ fn judge(
     overlay: &Overlay,
     reader: ReaderId,
     ask: &Ask,
-    now: UnixSeconds,
+    now: Time,
     found: &mut Decision,
 ) -> Result<(Grant, u16), Denial> {
     // Here, before any doubt can deny, stands fire: it opens every exit.
@@ -72,15 +73,23 @@ fn judge(
     let served = view.reader(reader).ok_or(Denial::ReaderUnknown)?;
     let portal = served.portal;
     found.portal = Some(portal);
-    let plan = view.at(now).ok_or(Denial::PlanMissing)?;
+    if now.quality == ClockQuality::None {
+        return Err(Denial::TimeUnknown);
+    }
+    let plan = view.at(now.seconds).ok_or(Denial::PlanMissing)?;
     let credential = served.shapes.interpret(&ask.card).map_err(|error| match error {
         ReadError::Malformed => Denial::MalformedCard,
         ReadError::ShapeNotDeclared => Denial::ShapeNotDeclared,
     })?;
     found.credential = Some(credential);
     // Here, before the portal's mode, stand lockdown and the threat level.
-    let mode = overlay.mode(reader).unwrap_or_else(|| plan.mode(portal));
-    if open_to_all(mode, served.directions, ask.direction)? {
+    let ordered = overlay.mode(reader);
+    let passage = if now.quality == ClockQuality::Good {
+        passage(ordered.unwrap_or_else(|| plan.mode(portal)), served.directions, ask.direction)?
+    } else {
+        passage_while_held(view, plan, ordered, served, ask.direction)?
+    };
+    if passage == Passage::Everybody {
         return Ok((Grant::PortalFree, served.hold_open_ms));
     }
     let slot = view.snapshot().probe(&credential).ok_or(Denial::UnknownCredential)?;
@@ -89,16 +98,52 @@ fn judge(
     if holder != NOBODY {
         (found.holder, found.profile) = (Some(holder), Some(profile));
     }
-    credential_usable(slot, overlay.credential(view.snapshot(), &credential), now)?;
+    credential_usable(slot, overlay.credential(view.snapshot(), &credential), now.seconds)?;
     holder_welcome(slot.holder_state)?;
-    within_validity(slot, now)?;
-    access(view, plan, profile, portal, ask.direction)?;
+    within_validity(slot, now.seconds)?;
+    if now.quality == ClockQuality::Good || !view.is_essential(profile, portal, ask.direction) {
+        access(view, plan, passage, profile, portal, ask.direction)?;
+    }
     // Here stand anti-passback, then escort or second person.
     Ok((Grant::AccessLevel, served.hold_open_ms))
 }
 
-/// Whether the portal is free, so that everybody passes. A portal or direction that is closed is a denial.
-fn open_to_all(mode: PortalMode, served: u8, direction: Direction) -> Result<bool, Denial> {
+/// Whom a portal's mode lets pass, in the direction of the ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passage {
+    /// Everybody: the portal is free.
+    Everybody,
+    /// Whoever has access.
+    ByAccess,
+    /// Whoever has access that no schedule bounds; for others it is closed, for this reason.
+    Essential(Denial),
+}
+
+/// While time is held, no schedule opens a portal to everybody, and none closes it to whom the building cannot do without.
+/// What is `ordered`, and the mode that no schedule sets, hold as ever.
+fn passage_while_held(
+    view: &View,
+    plan: &Plan,
+    ordered: Option<PortalMode>,
+    served: &Served,
+    direction: Direction,
+) -> Result<Passage, Denial> {
+    let unscheduled = view.mode_unscheduled(served.portal);
+    if let Some(mode) = ordered {
+        return passage(mode, served.directions, direction);
+    }
+    let scheduled = match plan.mode(served.portal) {
+        PortalMode::Free => unscheduled,
+        mode => mode,
+    };
+    passage(scheduled, served.directions, direction).or_else(|reason| {
+        let essential = passage(unscheduled, served.directions, direction);
+        essential.map(|_| Passage::Essential(reason)).map_err(|_| reason)
+    })
+}
+
+/// Whom `mode` lets pass. A portal or direction that is closed is a denial.
+fn passage(mode: PortalMode, served: u8, direction: Direction) -> Result<Passage, Denial> {
     let open = match mode {
         PortalMode::Closed => return Err(Denial::PortalClosed),
         PortalMode::EntryOnly => direction == Direction::Entry,
@@ -108,7 +153,7 @@ fn open_to_all(mode: PortalMode, served: u8, direction: Direction) -> Result<boo
     if !open || served & direction_bit(direction) == 0 {
         return Err(Denial::DirectionClosed);
     }
-    Ok(mode == PortalMode::Free)
+    Ok(if mode == PortalMode::Free { Passage::Everybody } else { Passage::ByAccess })
 }
 
 /// What an operator has ordered since the snapshot goes before what the snapshot says of blocks, and of nothing else.
@@ -159,7 +204,17 @@ fn within_validity(slot: &ArchivedSlot, now: UnixSeconds) -> Result<(), Denial> 
     Ok(())
 }
 
-fn access(view: &View, plan: &Plan, profile: u16, portal: u16, direction: Direction) -> Result<(), Denial> {
+fn access(
+    view: &View,
+    plan: &Plan,
+    passage: Passage,
+    profile: u16,
+    portal: u16,
+    direction: Direction,
+) -> Result<(), Denial> {
+    if let Passage::Essential(closed) = passage {
+        return Err(closed);
+    }
     if plan.allows(profile, portal, direction) {
         return Ok(());
     }

@@ -15,13 +15,13 @@ use crate::limits::ANSWER_LEN_MAX;
 use crate::output::{Decided, Effect, Effects};
 use crate::requests::{Request, Requests};
 use crate::texts::Line;
-use crate::time::UnixSeconds;
+use crate::time::Time;
 use crate::worker::World;
 
 /// One datagram's exchange with one reader.
 pub(crate) struct Exchange<'a> {
     pub(crate) world: &'a World<'a>,
-    pub(crate) now: UnixSeconds,
+    pub(crate) now: Time,
     pub(crate) reader: ReaderId,
     pub(crate) boot: BootId,
     pub(crate) answers: &'a mut Answers,

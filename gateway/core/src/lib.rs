@@ -33,6 +33,7 @@ mod served;
 mod session;
 pub mod texts;
 pub mod time;
+pub mod timekeeper;
 pub mod view;
 pub mod worker;
 
@@ -44,6 +45,7 @@ pub use output::{CommandRefused, Decided, DropReason, Effect, Outcome, Output};
 pub use overlay::Overlay;
 pub use safety::Safety;
 pub use texts::{Line, Texts};
-pub use time::{Now, UnixSeconds};
+pub use time::{ClockQuality, Now, Time, UnixSeconds};
+pub use timekeeper::{Reading, Reckoned, Timekeeper, Word};
 pub use view::View;
 pub use worker::{Entropy, Opened, Opening, ReaderStatus, Worker, World};

@@ -52,7 +52,21 @@ pub const PLAN_SECONDS_MAX: i64 = WEEK_SECONDS;
 /// Seconds of a week of local time.
 pub const WEEK_SECONDS: i64 = 7 * 24 * 3600;
 
+/// Before this moment, the beginning of 2026, no clock can be right: there was no such software. Microseconds since 1970.
+pub const PLAUSIBLE_FROM_US: i64 = 1_767_225_600_000_000;
+/// Microseconds by which wall and monotonic clock move apart from one reading to the next, from which on the wall clock
+/// counts as having jumped.
+pub const CLOCK_JUMP_US: i64 = 1_000_000;
+/// Microseconds that a wall clock may lie behind what is known to have passed, and be believed: clocks of publishers and
+/// gateways differ, and who keeps a clock sets it back a little now and then.
+pub const CLOCK_BACK_US: i64 = 60_000_000;
+/// How long somebody must vouch without a break, and the wall clock not jump, to be believed further back.
+pub const CLOCK_CONFIRM: Duration = Duration::from_secs(600);
+/// How long time that was good stays so when nobody vouches any more: a poor clock goes wrong by two minutes in it.
+pub const CLOCK_COAST: Duration = Duration::from_secs(30 * 24 * 3600);
+
 const _: () = {
+    assert!(CLOCK_BACK_US > CLOCK_JUMP_US);
     assert!(RANDOM_BITS >= 12);
     assert!(SESSIONS_OF_A_READER < 1 << RANDOM_BITS);
     assert!(ANSWER_LEN_MAX < u8::MAX as usize);

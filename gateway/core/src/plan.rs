@@ -35,7 +35,7 @@ impl Plan {
             from,
             until,
             modes: model.portals.iter().map(|portal| mode_now(portal, holds)).collect(),
-            allowed: ProfileSets::compile(model, holds),
+            allowed: ProfileSets::compile(model, |_, schedule| holds(schedule)),
         }
     }
 
@@ -78,14 +78,15 @@ pub(crate) struct ProfileSets {
 }
 
 impl ProfileSets {
-    /// The profiles with a level that grants the portal and direction by a schedule that `holds`.
-    pub(crate) fn compile(model: &ArchivedModel, holds: impl Fn(u16) -> bool) -> Self {
+    /// The profiles with a level that grants the portal and direction, where `counts` says of the level's place and the
+    /// grant's schedule that it does.
+    pub(crate) fn compile(model: &ArchivedModel, counts: impl Fn(u16, u16) -> bool) -> Self {
         let words_of_a_set = model.profiles.len().div_ceil(64);
         let mut sets = Self { words_of_a_set, words: vec![0; model.portals.len() * 2 * words_of_a_set] };
         for (profile, levels) in model.profiles.iter().enumerate() {
-            let levels = levels.iter().filter_map(|level| model.access_levels.get(usize::from(level.to_native())));
-            for grant in levels.flat_map(|level| level.grants.iter()) {
-                if holds(grant.schedule.to_native()) {
+            for place in levels.iter().map(|level| level.to_native()) {
+                let Some(level) = model.access_levels.get(usize::from(place)) else { continue };
+                for grant in level.grants.iter().filter(|grant| counts(place, grant.schedule.to_native())) {
                     sets.insert(profile, grant.portal.to_native(), grant.directions);
                 }
             }

@@ -68,6 +68,7 @@ impl Line {
             | Denial::NoSnapshot
             | Denial::ReaderUnknown
             | Denial::PlanMissing
+            | Denial::TimeUnknown
             | Denial::AmbiguousCredential
             | Denial::CredentialInStock
             | Denial::CredentialBlockedForATime

@@ -6,19 +6,24 @@ use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::reason::Direction;
 use kalitka_snapshot::Snapshot;
+use kalitka_snapshot::model::PortalMode;
 
 use crate::plan::{Plan, ProfileSets};
 use crate::served::{Readers, Served};
 use crate::time::UnixSeconds;
 
 /// A snapshot with two plans that follow each other without a gap. At the border the second is in force at once, whatever
-/// time the shell takes to build the next view.
+/// time the shell takes to build the next view. A third is there when time jumps.
 pub struct View {
     snapshot: Arc<Snapshot>,
     readers: Readers,
     /// Who may pass at some time.
     ever: ProfileSets,
+    /// Who may pass by an essential access level, whatever its schedule.
+    essential: ProfileSets,
     plans: [Plan; 2],
+    /// The plan of the time that is being left.
+    leaving: Option<Plan>,
 }
 
 impl core::fmt::Debug for View {
@@ -34,8 +39,29 @@ impl View {
         let model = snapshot.model();
         let first = Plan::compile(model, now);
         let second = Plan::compile(model, first.until());
-        let (readers, ever) = (Readers::compile(model), ProfileSets::compile(model, |_| true));
-        Self { readers, ever, plans: [first, second], snapshot }
+        let (readers, ever) = (Readers::compile(model), ProfileSets::compile(model, |_, _| true));
+        let essential = ProfileSets::compile(model, |_, _| false);
+        Self { readers, ever, essential, plans: [first, second], leaving: None, snapshot }
+    }
+
+    /// The same view, in which access levels of the names `essential` count whatever their schedules while time is held.
+    #[must_use]
+    pub fn with_essential(self, essential: &[String]) -> Self {
+        let model = self.snapshot.model();
+        let is_essential = |place: u16| {
+            let level = model.access_levels.get(usize::from(place));
+            level.is_some_and(|level| essential.iter().any(|name| level.name == name.as_str()))
+        };
+        let essential = ProfileSets::compile(model, |level, _| is_essential(level));
+        Self { essential, ..self }
+    }
+
+    /// The same view, in force at `now` too: time is about to jump from there to where the view was built for, and who
+    /// decides sees the one or the other.
+    #[must_use]
+    pub fn leaving(self, now: UnixSeconds) -> Self {
+        let leaving = self.at(now).is_none().then(|| Plan::compile(self.snapshot.model(), now));
+        Self { leaving, ..self }
     }
 
     /// First second of the second plan. From then on the shell builds the view anew, before the second plan ends.
@@ -54,7 +80,7 @@ impl View {
     /// The plan in force at `now`, if the view holds it.
     #[must_use]
     pub fn at(&self, now: UnixSeconds) -> Option<&Plan> {
-        self.plans.iter().find(|plan| plan.covers(now))
+        self.plans.iter().chain(&self.leaving).find(|plan| plan.covers(now))
     }
 
     /// The snapshot.
@@ -73,6 +99,19 @@ impl View {
     #[must_use]
     pub fn ever_allows(&self, profile: u16, portal: u16, direction: Direction) -> bool {
         self.ever.contains(profile, portal, direction)
+    }
+
+    /// Whether holders of `profile` may pass `portal` in `direction` by an essential access level, whatever its schedule.
+    #[must_use]
+    pub fn is_essential(&self, profile: u16, portal: u16, direction: Direction) -> bool {
+        self.essential.contains(profile, portal, direction)
+    }
+
+    /// The mode of `portal` when no schedule says otherwise.
+    #[must_use]
+    pub fn mode_unscheduled(&self, portal: u16) -> PortalMode {
+        let portal = self.snapshot.model().portals.get(usize::from(portal));
+        portal.and_then(|portal| PortalMode::from_code(portal.mode)).unwrap_or(PortalMode::Closed)
     }
 
     /// What the snapshot says of `reader`.

@@ -8,7 +8,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use kalitka_core::plan::Plan;
-use kalitka_core::{Overlay, UnixSeconds, View, decide};
+use kalitka_core::{Overlay, Time, UnixSeconds, View, decide};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::reason::{Denial, Direction, Grant, Verdict};
 use kalitka_snapshot::model::{Interval, ModeRule, Model, Offset, PortalMode, Schedule};
@@ -27,7 +27,7 @@ fn model() -> Model {
 }
 
 fn verdict(view: &View, card: u32, now: UnixSeconds) -> Verdict {
-    decide(Some(view), &Overlay::default(), ReaderId(GATE), &ask(1, card, Direction::Entry), now).verdict
+    decide(Some(view), &Overlay::default(), ReaderId(GATE), &ask(1, card, Direction::Entry), Time::good(now)).verdict
 }
 
 fn moscow(text: &str) -> UnixSeconds {

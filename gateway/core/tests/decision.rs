@@ -4,7 +4,7 @@
 mod common;
 
 use common::{GATE, GATE_PORTAL, GENERATION, SUNDAY_NOON, ask, building, profile, slot, snapshot, uid};
-use kalitka_core::{Decision, Overlay, UnixSeconds, View, decide};
+use kalitka_core::{ClockQuality, Decision, Overlay, Time, View, decide};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::{CardFormat, CardRead, Credential};
 use kalitka_protocol::message::Ask;
@@ -19,14 +19,24 @@ struct Case {
     adopted: bool,
     reader: u32,
     ask: Ask,
-    now: UnixSeconds,
+    now: Time,
+    essential: Vec<String>,
 }
 
 impl Case {
     fn new() -> Self {
         let (model, slot) = (building(), Some(slot(1, profile::ALWAYS)));
         let (overlay, ask) = (Overlay::default(), ask(1, 1, Direction::Entry));
-        Self { model, slot, overlay, adopted: true, reader: GATE, ask, now: SUNDAY_NOON }
+        Self {
+            model,
+            slot,
+            overlay,
+            adopted: true,
+            reader: GATE,
+            ask,
+            now: Time::good(SUNDAY_NOON),
+            essential: Vec::new(),
+        }
     }
 
     fn of(changes: &[fn(&mut Self)]) -> Self {
@@ -59,7 +69,7 @@ impl Case {
         // Somebody else's card, so that the table is never empty.
         self.model.slots = vec![slot(999, profile::NOTHING)];
         self.model.slots.extend(self.slot);
-        let view = View::build(snapshot(self.model, GENERATION), SUNDAY_NOON);
+        let view = View::build(snapshot(self.model, GENERATION), SUNDAY_NOON).with_essential(&self.essential);
         decide(self.adopted.then_some(&view), &self.overlay, ReaderId(self.reader), &self.ask, self.now)
     }
 
@@ -98,7 +108,8 @@ const FAULTS: &[Fault] = &[
     fault("age", Denial::Stale, |case| case.ask.age_ms = 2001),
     fault("snapshot", Denial::NoSnapshot, |case| case.adopted = false),
     fault("reader", Denial::ReaderUnknown, |case| case.reader = 999),
-    fault("plan", Denial::PlanMissing, |case| case.now.0 += 100 * 24 * 3600),
+    fault("time", Denial::TimeUnknown, |case| case.now.quality = ClockQuality::None),
+    fault("plan", Denial::PlanMissing, |case| case.now.seconds.0 += 100 * 24 * 3600),
     fault("card", Denial::MalformedCard, |case| case.ask.card = bad_parity()),
     fault("card", Denial::ShapeNotDeclared, |case| case.ask.card = wiegand_34()),
     fault("ordered mode", Denial::PortalClosed, |case| {
@@ -178,7 +189,7 @@ fn of_two_faults_the_first_in_precedence_decides() {
 fn free_portal_lets_pass_whatever_comes_after_its_mode() {
     let free: fn(&mut Case) = |case| case.mode(PortalMode::Free);
     for fault in FAULTS.iter().filter(|fault| !fault.thing.ends_with("mode")) {
-        let precedes = matches!(fault.thing, "age" | "snapshot" | "reader" | "plan" | "card" | "served");
+        let precedes = matches!(fault.thing, "age" | "snapshot" | "reader" | "time" | "plan" | "card" | "served");
         let expected = if precedes { Verdict::Deny(fault.reason) } else { Verdict::Grant(Grant::PortalFree) };
         assert_eq!(Case::of(&[free, fault.make]).verdict(), expected, "{}", fault.reason.label());
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::rig::{Open, Rig, Taken, TestReader, keys};
 use common::{ask, report};
 use fastrand::Rng;
-use kalitka_core::{DropReason, Effect, Outcome, UnixSeconds, decide};
+use kalitka_core::{DropReason, Effect, Outcome, decide};
 use kalitka_protocol::SessionId;
 use kalitka_protocol::message::{Ask, Message, Messages, Ping};
 use kalitka_protocol::reason::{Direction, Verdict};
@@ -170,7 +170,7 @@ impl Twins {
             let Message::Answer(answer) = message.unwrap() else { continue };
             let ask = asked[&(reader.boot.0, answer.request)];
             let Rig { view, overlay, now, .. } = &self.ahead;
-            let deserved = decide(view.as_ref(), overlay, reader.id, &ask, UnixSeconds(now.wall_ms.div_euclid(1000)));
+            let deserved = decide(view.as_ref(), overlay, reader.id, &ask, now.time());
             assert_eq!(answer.verdict, deserved.verdict);
             self.answers += 1;
         }
@@ -298,9 +298,8 @@ fn what_is_overtaken_between_opening_and_answer_is_dropped_and_never_wrong() {
 fn cards_of_the_traffic_deserve_different_verdicts() {
     let rig = Rig::new();
     let verdicts = (1..6).map(|card| {
-        let now = UnixSeconds(rig.now.wall_ms / 1000);
         let ask = ask(1, card, Direction::Entry);
-        decide(rig.view.as_ref(), &rig.overlay, kalitka_protocol::ReaderId(101), &ask, now).verdict
+        decide(rig.view.as_ref(), &rig.overlay, kalitka_protocol::ReaderId(101), &ask, rig.now.time()).verdict
     });
     let verdicts: Vec<Verdict> = verdicts.collect();
     assert!(verdicts.iter().any(|verdict| verdict.is_grant()) && verdicts.iter().any(|verdict| !verdict.is_grant()));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{GATE, SUNDAY_NOON, ask, building, profile, slot, snapshot_after, uid};
 use kalitka_core::limits::{OVERLAY_MAX, OVERLAY_MODES_MAX};
-use kalitka_core::{Overlay, OverlayEntry, OverlayFull, Standing, View, decide};
+use kalitka_core::{Overlay, OverlayEntry, OverlayFull, Standing, Time, View, decide};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::{CardRead, Credential, Shape};
 use kalitka_protocol::message::Ask;
@@ -44,7 +44,7 @@ fn view(slots: Vec<Slot>, last_command: u64) -> View {
 }
 
 fn verdict_at(view: &View, overlay: &Overlay, reader: u32, ask: &Ask) -> Verdict {
-    decide(Some(view), overlay, ReaderId(reader), ask, SUNDAY_NOON).verdict
+    decide(Some(view), overlay, ReaderId(reader), ask, Time::good(SUNDAY_NOON)).verdict
 }
 
 fn verdict(view: &View, overlay: &Overlay, number: u32) -> Verdict {
@@ -176,7 +176,7 @@ fn free_by_order_opens_no_direction_that_the_reader_does_not_serve() {
     let overlay = Overlay::default();
     overlay.set_mode(None, Some(PortalMode::Free), 1).unwrap();
     assert_eq!(verdict(&view, &overlay, 1), Verdict::Deny(Denial::DirectionClosed));
-    assert_eq!(decide(None, &overlay, ReaderId(GATE), &ask(1, 1, Direction::Exit), SUNDAY_NOON).verdict, {
+    assert_eq!(decide(None, &overlay, ReaderId(GATE), &ask(1, 1, Direction::Exit), Time::good(SUNDAY_NOON)).verdict, {
         Verdict::Deny(Denial::NoSnapshot)
     });
 }

@@ -91,7 +91,7 @@ impl Model {
             adopted: 0,
             texts: Texts::default(),
             overlay: Overlay::default(),
-            now: Now { monotonic: Duration::from_secs(1), wall_ms: SUNDAY_NOON.0 * 1000 },
+            now: Now::good(Duration::from_secs(1), SUNDAY_NOON),
             out: [Output::new(), Output::new()],
             replies: 0,
         }

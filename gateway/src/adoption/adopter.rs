@@ -26,6 +26,7 @@ use crate::limits::{ADOPT_AGAIN_AFTER, ADOPTER_NICENESS, SCHEDULE_TICK};
 use crate::metrics::names;
 use crate::published::Published;
 use crate::thread;
+use crate::timekeeping::{Timekeeping, Turn};
 
 /// Take this file, whatever folder it is in.
 pub(crate) struct Order {
@@ -151,6 +152,9 @@ pub(crate) struct Adopter {
     /// Files of the inbox that the machine did not let be adopted, and when they are given again.
     again: Option<(Duration, Vec<PathBuf>)>,
     clock: Clock,
+    time: Timekeeping,
+    /// Names of the access levels whose schedules do not count while time is held.
+    essential: Vec<String>,
     views: Arc<Published<View>>,
     overlay: Arc<Overlay>,
     journal: Door,
@@ -187,6 +191,8 @@ impl Adopter {
             inbox,
             inbox_readable: true,
             again: None,
+            time: Timekeeping::new(clock.clone(), config.time.trust),
+            essential: config.time.essential.clone(),
             clock,
             views,
             overlay,
@@ -209,6 +215,7 @@ impl Adopter {
             }
             None => adopter.look_into_inbox(),
         }
+        adopter.follow_time();
         Ok(adopter)
     }
 
@@ -235,7 +242,7 @@ impl Adopter {
                 next_look = self.clock.monotonic() + self.poll;
             }
             self.unrecorded = self.unrecorded.take().and_then(|adopted| self.journal.adopted(adopted));
-            self.follow_schedule();
+            self.follow_time();
             self.shelf.settle();
             self.views.reap();
         }
@@ -319,8 +326,11 @@ impl Adopter {
 
     fn put_in_force(&mut self, snapshot: Snapshot) {
         let Summary { generation, entries, .. } = Summary::of(&snapshot);
-        let last_command = snapshot.header().last_command;
-        self.publish(Arc::new(snapshot));
+        let (last_command, created) = (snapshot.header().last_command, snapshot.header().created);
+        self.warn_of_missing(&snapshot);
+        self.time.adopted(UnixSeconds(created));
+        let turn = self.time.look();
+        self.publish(Arc::new(snapshot), turn);
         // After the snapshot, so that at no moment neither holds.
         self.overlay.prune(last_command);
         self.show(None);
@@ -337,19 +347,35 @@ impl Adopter {
         error
     }
 
-    /// Builds the view anew when its first plan is over; the second one is in force meanwhile.
-    fn follow_schedule(&mut self) {
-        if let Some(view) = self.in_force.as_ref().filter(|view| view.is_due(UnixSeconds(Clock::wall_seconds()))) {
-            self.publish(Arc::clone(view.snapshot()));
+    /// Says which essential access levels the snapshot does not have: nobody passes by them when time is held.
+    fn warn_of_missing(&self, snapshot: &Snapshot) {
+        let levels = &snapshot.model().access_levels;
+        let is_missing = |name: &&String| levels.iter().all(|level| level.name != name.as_str());
+        for level in self.essential.iter().filter(is_missing) {
+            tracing::warn!(level, "time.essential names an access level that the snapshot does not have");
         }
     }
 
-    fn publish(&mut self, snapshot: Arc<Snapshot>) {
-        let view = Arc::new(View::build(snapshot, UnixSeconds(Clock::wall_seconds())));
+    /// Reads the clocks. Builds the view anew when its first plan is over, the second one is in force meanwhile, or when time
+    /// jumps.
+    fn follow_time(&mut self) {
+        let turn = self.time.look();
+        let due = self.in_force.as_ref().filter(|view| view.is_due(turn.to));
+        match due.map(|view| Arc::clone(view.snapshot())) {
+            Some(snapshot) => self.publish(snapshot, turn),
+            None => self.time.settle(turn),
+        }
+    }
+
+    /// The view is there before time is what it was built for, and has a plan for both until then.
+    fn publish(&mut self, snapshot: Arc<Snapshot>, turn: Turn) {
+        let view = View::build(snapshot, turn.to).with_essential(&self.essential).leaving(turn.from);
+        let view = Arc::new(view);
         metrics::counter!(names::SNAPSHOT_PLANS).increment(2);
         // The last one's Arc goes before it is retired, so that only workers can still hold it.
         self.in_force = Some(Arc::clone(&view));
         self.views.publish(view);
+        self.time.settle(turn);
     }
 
     fn show(&self, refused: Option<RefusedFile>) {

@@ -24,7 +24,7 @@ mod uplink;
 mod writer;
 
 pub(crate) use door::{Door, Work};
-pub(crate) use record::{Holder, Moment};
+pub(crate) use record::Holder;
 pub(crate) use recorder::Recorder;
 pub(crate) use ring::{Ring, rings};
 pub(crate) use safety::{Kept, SafetyFile};

@@ -22,8 +22,7 @@ impl Journal {
             return self.count_command(CommandOutcome::Malformed);
         };
         let at = self.now();
-        let quality = self.headers.quality(at.wall_us);
-        let time = Time { wall_us: at.wall_us, monotonic: at.monotonic, quality };
+        let time = Time { wall_us: at.wall_us, monotonic: at.monotonic, quality: at.quality };
         let number = envelope.number;
         match self.commands.judge(self.building, &envelope, self.kept.safety.newest(), time) {
             Verdict::Known(outcome) => self.tell_again(number, outcome, reply),

@@ -1,20 +1,12 @@
 //! What workers tell the journal, as small plain records.
 
-use std::time::Duration;
-
 use kalitka_core::Decided;
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::limits::HOLDER_MAX;
 use kalitka_protocol::message::Report;
 use kalitka_protocol::upstream::CommandOutcome;
 
-/// When something happened, by both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
-    /// Microseconds since 1970.
-    pub(crate) wall_us: i64,
-    pub(crate) monotonic: Duration,
-}
+use crate::clock::Moment;
 
 /// Whose card it was: the opaque identity, or nothing.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,8 +8,9 @@ use kalitka_protocol::message::Report;
 use kalitka_protocol::upstream::CommandOutcome;
 use rtrb::Producer;
 
-use super::record::{Holder, Moment, Record};
+use super::record::{Holder, Record};
 use super::rest::Rest;
+use crate::clock::Moment;
 use crate::metrics::Count;
 
 /// What one worker could not hand in, from the start on.

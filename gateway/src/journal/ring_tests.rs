@@ -1,13 +1,15 @@
 //! The ways into the journal, without a journal.
 
 use kalitka_protocol::ReaderId;
+use kalitka_protocol::event::ClockQuality;
 
 use super::*;
+use crate::clock::Moment;
+use crate::journal::Holder;
 use crate::journal::tests::rig::{decided, report};
-use crate::journal::{Holder, Moment};
 
 const CAPACITY: usize = 64;
-const AT: Moment = Moment { wall_us: 0, monotonic: Duration::ZERO };
+const AT: Moment = Moment { wall_us: 0, monotonic: Duration::ZERO, quality: ClockQuality::Good, jumps: 0 };
 
 #[test]
 fn full_ring_counts_what_it_does_not_take_and_nobody_waits() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kalitka_core::{Fold, Keys, Overlay, View};
 use kalitka_outbox::{Bounds, EpochSummary, Head, Outbox};
-use kalitka_protocol::event::{Body, CommandDone, Events, GatewayStarted};
+use kalitka_protocol::event::{Body, ClockQuality, CommandDone, Events, GatewayStarted};
 use kalitka_uplink::HeadSeen;
 use tokio::sync::{broadcast, watch};
 
@@ -109,6 +109,7 @@ impl Journal {
                 return;
             }
             self.to_restore = None;
+            self.tell_the_clock();
             self.begin_run();
         }
         self.commit();
@@ -161,6 +162,17 @@ impl Journal {
         let Some((operator, body)) = self.kept.newest.clone().filter(|_| recorded < Some(number)) else { return };
         let result = outcome.code();
         self.push_now(Body::Command(CommandDone { number, operator, reader: 0, result, body: &body }));
+    }
+
+    /// The newest event's time has passed, if it was known.
+    fn tell_the_clock(&mut self) {
+        let Some(outbox) = self.store.outbox() else { return };
+        let Head { epoch, number, .. } = outbox.head();
+        let Ok(Some(run)) = outbox.read(epoch, number, 1) else { return };
+        let newest = Events::new(&run.events).flatten().last().map(|event| event.header);
+        if let Some(header) = newest.filter(|header| header.quality != ClockQuality::None) {
+            self.clock.committed(header.wall_us);
+        }
     }
 
     /// The first event of a run of the process.

@@ -18,12 +18,12 @@ use super::commands::{Commands, Reply};
 use super::commit::Losses;
 use super::door::Work;
 use super::header::Headers;
-use super::record::{Holder, Moment, Record};
+use super::record::{Holder, Record};
 use super::ring::Ring;
 use super::safety::{Kept, SafetyFile};
 use super::status::{JournalStatus, JournalTally};
 use super::store::Store;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::limits::{CHECKPOINT_INTERVAL, JOURNAL_NICENESS, JOURNAL_TICK};
 use crate::metrics::names;
 use crate::published::Published;
@@ -212,7 +212,7 @@ impl Journal {
     }
 
     pub(super) fn now(&self) -> Moment {
-        Moment { wall_us: Clock::wall_us(), monotonic: self.clock.monotonic() }
+        self.clock.now()
     }
 
     /// Puts an event into the batch. While the store takes nothing, memory has room for so many decisions; the rest are
@@ -231,7 +231,6 @@ impl Journal {
 
     /// What is due by the clock.
     fn tick(&mut self) {
-        self.headers.look_at_clock();
         let now = self.clock.monotonic();
         if self.store.is_due(now) {
             self.open();

@@ -122,6 +122,8 @@ fn register() {
 
 /// Gauges that the journal and the uplink set once they have something to show.
 const SHOWN_FROM_THE_START: &[&str] = &[
+    names::CLOCK_QUALITY,
+    names::CLOCK_OFFSET,
     names::JOURNAL_WAITING,
     names::OUTBOX_DEPTH,
     names::OUTBOX_OLDEST,
@@ -147,6 +149,7 @@ const EPOCHS_BEGUN: [NewEpochWhy; 7] = [
 /// Counters without labels that are raised where it happens.
 const REGISTERED: &[&str] = &[
     names::UDP_KERNEL_DROPPED,
+    names::CLOCK_JUMPS,
     names::SNAPSHOT_ADOPTED,
     names::SNAPSHOT_PLANS,
     names::STAMPS_WRITES,

@@ -61,6 +61,9 @@ pub(crate) const UPLINK_COMMANDS: &str = "kalitka_uplink_commands_total";
 pub(crate) const UPLINK_SNAPSHOTS: &str = "kalitka_uplink_snapshots_total";
 pub(crate) const UPLINK_SNAPSHOT_BYTES: &str = "kalitka_uplink_snapshot_bytes_total";
 pub(crate) const UPLINK_CHECKPOINTS_REFUSED: &str = "kalitka_uplink_checkpoints_refused_total";
+pub(crate) const CLOCK_QUALITY: &str = "kalitka_clock_quality";
+pub(crate) const CLOCK_JUMPS: &str = "kalitka_clock_jumps_total";
+pub(crate) const CLOCK_OFFSET: &str = "kalitka_clock_offset_seconds";
 pub(crate) const MESSAGE_SKIPPED: &str = "kalitka_message_skipped_total";
 pub(crate) const MESSAGE_NO_ROOM: &str = "kalitka_message_no_room_total";
 pub(crate) const SNAPSHOT_GENERATION: &str = "kalitka_snapshot_generation";
@@ -122,6 +125,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (UPLINK_SNAPSHOTS, "Snapshots received whole"),
     (UPLINK_SNAPSHOT_BYTES, "Bytes of snapshots received"),
     (UPLINK_CHECKPOINTS_REFUSED, "Checkpoints that were not of the pinned hub or not of this building"),
+    (CLOCK_JUMPS, "Times that the wall clock, or the time to decide by, has jumped"),
     (MESSAGE_SKIPPED, "Messages of unknown kinds skipped"),
     (MESSAGE_NO_ROOM, "Replies that did not fit in one datagram"),
     (SNAPSHOT_ADOPTED, "Snapshots adopted"),
@@ -154,4 +158,6 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (UPLINK_UP, "1 while the hub takes events"),
     (UPLINK_ROUND_TRIP, "Round trip to the hub; 0 while there is none"),
     (UPLINK_IN_FLIGHT, "Bytes of events sent and not acknowledged"),
+    (CLOCK_QUALITY, "How well time is known: 0 good, 1 held, 2 none"),
+    (CLOCK_OFFSET, "Wall clock less the time to decide by"),
 ];

@@ -18,8 +18,8 @@ use super::batch::{Datagram, Wait, Wire};
 use super::places::Places;
 use super::post::Post;
 use super::wake::Bell;
-use crate::clock::Clock;
-use crate::journal::{Moment, Recorder};
+use crate::clock::{Clock, Moment};
+use crate::journal::Recorder;
 use crate::limits::{BATCH_MAX, HANDSHAKES_A_TURN, RECEIVE_PAUSE};
 use crate::metrics::Tally;
 use crate::published::Published;
@@ -96,7 +96,8 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     const fn now(&self) -> Now {
-        Now { monotonic: self.at.monotonic, wall_ms: self.at.wall_us.div_euclid(1000) }
+        let Moment { wall_us, monotonic, quality, .. } = self.at;
+        Now { monotonic, wall_ms: wall_us.div_euclid(1000), quality }
     }
 }
 
@@ -113,14 +114,15 @@ impl Worker {
     /// Waits for a batch and does all that is due.
     pub(super) fn turn(&mut self, wire: &mut Wire, shared: &Shared, tally: &Tally) {
         let count = self.take_in(wire, tally);
-        let monotonic = shared.clock.monotonic();
-        tally.beat(monotonic);
+        // Before the view: time jumps only when a view that has a plan for it is there.
+        let at = shared.clock.now();
+        tally.beat(at.monotonic);
         let (view, keys) = (shared.views.load(), shared.keys.load());
         // The table of keys is there before the first worker is.
         let Some(keys) = keys.as_deref() else { return };
         let Shared { overlay, texts, fall_back_after_ms, .. } = shared;
         let world = World { view: view.as_deref(), overlay, keys, texts, fall_back_after_ms: *fall_back_after_ms };
-        let turn = Turn { world, at: Moment { wall_us: Clock::wall_us(), monotonic }, tally };
+        let turn = Turn { world, at, tally };
         let initiations = self.answer(&turn, wire, count);
         self.shake_hands(&turn, wire, initiations);
         self.deliver(&turn, wire);

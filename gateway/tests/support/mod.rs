@@ -1,6 +1,7 @@
 //! A gateway as a process, in a folder of its own, and what is needed to talk to it.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "each test file uses its part")]
 
+pub(crate) mod clock;
 pub(crate) mod reader;
 
 use std::fs;
@@ -108,7 +109,7 @@ impl Site {
         let config = format!(
             "building = {BUILDING}\nstate = \"{}\"\n[udp]\nlisten = \"127.0.0.1:0\"\nworkers = {workers}\n[snapshots]\n\
              inbox = \"{}\"\npoll_ms = 10\npublishers = [\"{}\"]\n[http]\nlisten = \"127.0.0.1:0\"\n[control]\n\
-             socket = \"{}\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
+             socket = \"{}\"\n[time]\ntrust = \"always\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
             at("state"),
             at("inbox"),
             hex::encode(publisher().verifying_key().as_bytes()),

@@ -57,7 +57,8 @@ impl Gateway {
         let publishers: Vec<&String> = publisher.iter().collect();
         format!(
             "building = {building}\nstate = {state:?}\n\n[udp]\nlisten = \"{udp}\"\n{more_udp}\n[snapshots]\ninbox = {inbox:?}\n\
-             publishers = {publishers:?}\n\n[http]\nlisten = \"{http}\"\n\n[control]\nsocket = {socket:?}\n\n{also}"
+             publishers = {publishers:?}\n\n[http]\nlisten = \"{http}\"\n\n[control]\nsocket = {socket:?}\n\n\
+             # Readers here are judged by this machine's clock, whoever keeps it.\n[time]\ntrust = \"always\"\n\n{also}"
         )
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use kalitka_benches::{NOW, READER};
-use kalitka_core::{Overlay, View, decide};
+use kalitka_core::{Overlay, Time, View, decide};
 use kalitka_protocol::credential::Credential;
 use kalitka_protocol::message::Ask;
 use kalitka_protocol::reason::Direction;
@@ -62,7 +62,7 @@ impl Crowd {
     }
 
     fn grants(&self, ask: &Ask) -> bool {
-        decide(Some(&self.view), &self.overlay, READER, ask, NOW).verdict.is_grant()
+        decide(Some(&self.view), &self.overlay, READER, ask, Time::good(NOW)).verdict.is_grant()
     }
 }
 

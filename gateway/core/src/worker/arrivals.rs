@@ -165,8 +165,7 @@ impl Worker {
         };
         let Output { datagram, effects, requests, .. } = &mut *out;
         let mut replies = Writer::new(&mut datagram[SEALED_HEADER_LEN..DATAGRAM_MAX - TAG_LEN]);
-        Exchange { world, now: now.seconds(), reader: *id, boot, answers, commands, effects }
-            .take(requests, &mut replies);
+        Exchange { world, now: now.time(), reader: *id, boot, answers, commands, effects }.take(requests, &mut replies);
         let outcome = match replies.len() {
             0 => Ok(Outcome::Silent),
             len => session.seal(now.monotonic, &mut out.datagram, len).map(|len| out.reply(len)),

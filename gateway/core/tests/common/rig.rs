@@ -69,7 +69,7 @@ impl Rig {
             texts: Texts::default(),
             view: Some(view(GENERATION)),
             overlay: Overlay::default(),
-            now: Now { monotonic: Duration::from_secs(1000), wall_ms: SUNDAY_NOON.0 * 1000 },
+            now: Now::good(Duration::from_secs(1000), SUNDAY_NOON),
             out: Output::new(),
         }
     }

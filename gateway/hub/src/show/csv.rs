@@ -99,7 +99,8 @@ fn of_denial(reason: Denial) -> u16 {
         | Denial::Stale
         | Denial::NoSnapshot
         | Denial::ReaderUnknown
-        | Denial::PlanMissing => code::PASSAGE_PROHIBITED,
+        | Denial::PlanMissing
+        | Denial::TimeUnknown => code::PASSAGE_PROHIBITED,
     }
 }
 

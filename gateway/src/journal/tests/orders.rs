@@ -35,7 +35,7 @@ fn envelope(number: u64, body: &CommandBody) -> Vec<u8> {
     body.emit(&mut writer).unwrap();
     let len = writer.len();
     let body = bytes[..len].to_vec();
-    let not_after_us = Clock::wall_us() + 60_000_000;
+    let not_after_us = Clock::wall_seconds() * 1_000_000 + 60_000_000;
     let operator_key = *operator().verifying_key().as_bytes();
     let mut envelope =
         Envelope { building: BUILDING, number, not_after_us, operator: operator_key, body: &body, signature: [0; 64] };

@@ -20,10 +20,8 @@ use kalitka_uplink::{HeadSeen, Request, Run};
 use tempfile::TempDir;
 use tokio::sync::{broadcast, oneshot, watch};
 
-use crate::clock::Clock;
-use crate::journal::{
-    Door, Holder, Journal, JournalStatus, JournalTally, Moment, Recorder, SafetyFile, Setup, Work, rings,
-};
+use crate::clock::{Clock, Moment};
+use crate::journal::{Door, Holder, Journal, JournalStatus, JournalTally, Recorder, SafetyFile, Setup, Work, rings};
 use crate::published::Published;
 use crate::udp::{Post, Posts};
 
@@ -69,7 +67,7 @@ impl Rig {
     pub(super) fn stalled(state: &Path, operators: Vec<[u8; 32]>, bounds: Bounds, capacity: usize) -> Self {
         // What it says of its troubles is shown with a test that fails.
         let _ = tracing_subscriber::fmt().with_test_writer().with_ansi(false).try_init();
-        let clock = Clock::start();
+        let clock = Clock::good();
         let (recorders, door, ring) = rings(WORKERS, capacity);
         let (posts, mut boxes) = Posts::detached(1);
         let (safety_file, kept) = SafetyFile::open(state);
@@ -87,7 +85,7 @@ impl Rig {
             state: state.into(),
             bounds,
             operators,
-            clock,
+            clock: clock.clone(),
             ring,
             posts,
             views: Arc::new(Published::new(None)),
@@ -135,7 +133,7 @@ impl Rig {
     }
 
     fn now(&self) -> Moment {
-        Moment { wall_us: Clock::wall_us(), monotonic: self.clock.monotonic() }
+        self.clock.now()
     }
 
     pub(super) fn decided(&self, request: u32) {

@@ -72,7 +72,7 @@ fn view() -> View {
 pub(super) fn shared(workers: usize, spin: Duration) -> Arc<Shared> {
     let keys = (FIRST..FIRST + READERS).map(|reader| (ReaderId(reader), Psk::new(PSK)));
     Arc::new(Shared {
-        clock: Clock::start(),
+        clock: Clock::good(),
         views: Arc::new(Published::new(Some(Arc::new(view())))),
         keys: Arc::new(Published::new(Some(Arc::new(Keys::new(1, keys).unwrap())))),
         overlay: Arc::default(),
