@@ -202,6 +202,26 @@ impl Kept {
         Some(len)
     }
 
+    /// Whether numbers are missing between blocks of the newest epoch. Were such a store opened, sled would take the place for its
+    /// end, and overwrite what comes behind.
+    pub(crate) fn has_hole(&self) -> bool {
+        let Some((&ordinal, record)) = self.records.last_key_value() else { return false };
+        let (front, void) = (record.front(), record.void);
+        let mut next = None;
+        for (&(_, first), (sequence, value)) in self.blocks.range((ordinal, 0)..=(ordinal, u64::MAX)) {
+            let last = block::parse(value).map_or(0, |block| block.header.last());
+            if last <= front || (first > void.number && *sequence <= void.sequence) {
+                continue;
+            }
+            let known = |next| record.gaps.iter().any(|gap| gap.0 <= next && first <= gap.1 + 1);
+            if next.is_some_and(|next| first > next && !known(next)) {
+                return true;
+            }
+            next = next.max(Some(last + 1));
+        }
+        false
+    }
+
     /// Whether a block is here that is behind event `last` of the epoch with `ordinal`, the newest of the opened store, and
     /// begins no later than `end`: then the store has dropped its end without a word.
     pub(crate) fn reaches_behind(&self, ordinal: u64, last: u64, void: Void, end: u64) -> bool {
@@ -258,7 +278,7 @@ fn look_at(window: &[u8], whole_to: usize, base: u64, take: &mut dyn FnMut(&[u8]
     at
 }
 
-fn beginning(hash: &[u8; 32]) -> u64 {
+pub(crate) fn beginning(hash: &[u8; 32]) -> u64 {
     hash.first_chunk().map_or(0, |start| u64::from_le_bytes(*start))
 }
 

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use kalitka_protocol::EpochId;
 
 use crate::block::MAGIC;
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
 use crate::lab_tests::*;
 use crate::limits::BLOCK_HEADER_LEN;
 use crate::types::{Begun, Bounds, NewEpochWhy};
@@ -361,4 +361,61 @@ fn epoch_that_never_began_hands_on_what_it_had_to_tell() {
     start(&mut outbox, &begun);
     drop(outbox);
     assert_eq!(site.open(4).1, Begun::AsLeft);
+}
+
+/// Killed in the middle of a cure, a store must not have been made worse by it.
+#[test]
+fn store_with_a_hole_is_salvaged_without_being_opened() {
+    let site = Site::new();
+    let before = held(&mut site.filled(3000, 10));
+    let mut rng = Rng::with_seed(1);
+    let victim = Victim { site, old: Path::new(""), rng: &mut rng };
+    victim.break_block(501);
+    let data = victim.data();
+    let site = victim.site;
+    let bytes = fs::read(&data).unwrap();
+    site.shared.steps();
+    site.shared.with(|faults| faults.free = Some(1));
+    assert!(matches!(site.try_open(2), Err(OpenError::StillFull { .. })));
+    assert!(site.shared.steps().is_empty() && fs::read(&data).unwrap() == bytes, "it was opened");
+    site.shared.with(|faults| faults.free = None);
+    let (mut outbox, begun) = site.open(2);
+    let Begun::NewEpoch { losses, .. } = &begun else { panic!("{begun:?}") };
+    assert_eq!((losses[0].first, losses[0].last, losses.len()), (501, 510, 2));
+    let expected: Vec<_> = before.into_iter().filter(|(_, number, _)| !(501..=510).contains(number)).collect();
+    assert!(held(&mut outbox) == expected);
+    assert!(fs::read(site.path().join("quarantine/sled-1/db")).unwrap() == bytes, "it is kept as it was found");
+}
+
+/// A twin's store beside ours: of an epoch that ended there is one end.
+#[test]
+fn store_of_a_twin_beside_ours_does_not_keep_the_outbox_from_opening() {
+    let site = Site::new();
+    let mut outbox = site.filled(30, 10);
+    let twin = tempfile::tempdir().unwrap();
+    copy_folder(&site.path(), twin.path());
+    fill(&mut outbox, 40, 10);
+    let begun = outbox.begin_epoch(EpochId(2), NewEpochWhy::HubOther).unwrap();
+    start(&mut outbox, &begun);
+    fill(&mut outbox, 5, 1);
+    drop(outbox);
+    let (mut other, _) = site.try_open_at(twin.path(), 9).unwrap();
+    // Many commits, so that its blocks seem newer.
+    for number in 31..=40 {
+        other.append(&said(EpochId(1), number, b"the twin's")).unwrap();
+    }
+    for _ in 0..50 {
+        other.put_record(EpochId(1)).unwrap();
+    }
+    fill(&mut other, 41, 1);
+    drop(other);
+    copy_folder(&twin.path().join("sled-1"), &site.path().join("sled-7"));
+    let (mut outbox, begun) = site.open(3);
+    assert!(matches!(begun, Begun::NewEpoch { .. }), "{begun:?}");
+    start(&mut outbox, &begun);
+    let after = held(&mut outbox);
+    assert_eq!(numbers(&mut outbox, 2), (1..=5).collect::<Vec<_>>());
+    drop(outbox);
+    let (mut outbox, begun) = site.open(4);
+    assert_eq!((begun, held(&mut outbox)), (Begun::AsLeft, after));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kalitka_protocol::event::{Loss, LossCause};
 
-use crate::carve::{Carved, Piece};
+use crate::carve::{self, Carved, Piece};
 use crate::error::StoreError;
 use crate::limits::{LOSSES_MAX, LOSSES_SPARE};
 use crate::record::Record;
@@ -101,6 +101,9 @@ impl Choice {
             }
             kept.push(piece);
         }
+        // What ends an epoch otherwise than it ended is another's.
+        let ended = carve::beginning(&record.ended.1);
+        kept.pop_if(|piece| piece.last() == record.ended.0 && piece.end != ended);
         let last = kept.last().map_or(front, Piece::last).max(front);
         if last < record.ended.0 {
             record.gaps.push((last + 1, record.ended.0));

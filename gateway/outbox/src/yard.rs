@@ -91,6 +91,10 @@ impl Yard {
         };
         let folder = self.place.store_folder(named.kind, named.number);
         let kept = Kept::read(&folder).map_err(|error| self.broken(error))?;
+        if kept.has_hole() {
+            tracing::error!(folder = %folder.display(), "events are missing in the outbox's store; salvaging");
+            return self.salvage(kept);
+        }
         match self.open_named(named, &kept, end.unwrap_or(u64::MAX)) {
             Ok(found) => Ok(found),
             Err(error) if is_curable(&error) => Err(self.broken(error)),
