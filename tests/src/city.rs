@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::crowd::{Identified, Reported};
 use crate::process::{Process, run, run_well};
-use crate::site::{BOUND, Site, text};
+use crate::site::{BOUND, Site, get, sum, text};
 use crate::wait::until;
 
 /// The two ends of the way. Dropped, both are ended and their folders removed.
@@ -47,6 +47,11 @@ impl City {
         let config = city.configured();
         run_well("kalitka-hub", ["pki", "init", "--config", text(&config)]);
         city
+    }
+
+    /// From the next start on the hub listens to gateways at `address`.
+    pub fn listen_at(&mut self, address: &str) {
+        address.clone_into(&mut self.quic);
     }
 
     fn configured(&self) -> PathBuf {
@@ -101,6 +106,12 @@ impl City {
         &self.http
     }
 
+    /// The sum of the samples of the hub's metric `name` whose labels contain `labels`.
+    #[must_use]
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        sum(&get(&self.http, "/metrics").1, name, labels)
+    }
+
     /// Runs a command of `kalitka-hub` against the running one.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Output {
@@ -138,6 +149,11 @@ impl City {
     pub fn verify(&self) -> (String, bool) {
         let output = self.command(&["verify", "--building", &self.site.building().to_string()]);
         (String::from_utf8(output.stdout).unwrap(), output.status.success())
+    }
+
+    /// Waits until the gateway has a connection to the hub.
+    pub fn await_uplink(&self) {
+        until("the uplink", BOUND * 4, || (self.site.metric("kalitka_uplink_up", "") > 0.0).then_some(()));
     }
 
     /// Waits until the hub has all that the gateway's store holds.

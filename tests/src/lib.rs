@@ -4,7 +4,8 @@
 //! border, [`random`] says by which seed, [`mutate`] spoils good input. [`process`] runs the real programs, [`wait`] awaits what
 //! they do; a [`site`] is a building, a [`city`] a building with its hub. A [`crowd`] reports and remembers what it was
 //! receipted, a [`disk`] has a power that can be cut, a [`sick_disk`] is slow or fails when it is told so.
-//! [`sabotage`] breaks the code on purpose and asks who notices. A bad network is [`kalitka_loadgen::relay`].
+//! [`sabotage`] breaks the code on purpose and asks who notices. A [`wire`] joins two network
+//! namespaces. A bad network is [`kalitka_loadgen::relay`].
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod city;
@@ -20,3 +21,4 @@ pub mod site;
 pub mod source;
 pub mod tree;
 pub mod wait;
+pub mod wire;

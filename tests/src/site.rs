@@ -211,36 +211,52 @@ impl Site {
     /// GETs `path` of the gateway's HTTP surface: status code and body.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.http).unwrap();
-        stream.set_read_timeout(Some(BOUND)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: kalitka\r\nConnection: close\r\n\r\n").unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap();
-        let code = reply.split(' ').nth(1).unwrap().parse().unwrap();
-        (code, reply.split_once("\r\n\r\n").unwrap().1.to_owned())
+        get(&self.http, path)
     }
 
     /// The sum of the samples of metric `name` whose labels contain `labels`.
     #[must_use]
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
-        let (_, page) = self.get("/metrics");
-        let samples = page.lines().filter(|line| {
-            let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(labels)
-        });
-        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        sum(&self.get("/metrics").1, name, labels)
     }
 
     /// Plays readers against the gateway by `kalitka-loadgen run`; gives its summary and whether it was content.
     #[must_use]
     pub fn play(&self, args: &[&str]) -> (Value, bool) {
+        self.play_at(self.udp(), args)
+    }
+
+    /// The same against a gateway that is found at `address`.
+    #[must_use]
+    pub fn play_at(&self, address: SocketAddr, args: &[&str]) -> (Value, bool) {
+        let address = address.to_string();
         let (keys, roster, json) = (self.path("keys.json"), self.path("roster"), self.path("summary.json"));
         let (keys, roster, file) = (text(&keys), text(&roster), text(&json));
-        let fixed = ["run", "--gateway", &self.udp, "--keys", keys, "--roster", roster, "--json", file];
+        let fixed = ["run", "--gateway", &address, "--keys", keys, "--roster", roster, "--json", file];
         let output = run("kalitka-loadgen", fixed.iter().chain(args));
         let summary = fs::read(&json).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         (serde_json::from_slice(&summary).unwrap(), output.status.success())
     }
+}
+
+/// GETs `path` of the HTTP surface at `address`: status code and body.
+pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(BOUND)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: kalitka\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let code = reply.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, reply.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+/// The sum of the samples of metric `name` on `page` whose labels contain `labels`.
+pub(crate) fn sum(page: &str, name: &str, labels: &str) -> f64 {
+    let samples = page.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(labels)
+    });
+    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
 /// A path as an argument.

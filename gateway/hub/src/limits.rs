@@ -25,6 +25,8 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(2);
 pub(crate) const LIFE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often one looks for it.
 pub(crate) const LIFE_LOOK: Duration = Duration::from_millis(100);
+/// How often one looks whether a gateway's address has changed.
+pub(crate) const ADDRESS_LOOK: Duration = Duration::from_millis(500);
 /// How long a gateway may take from its connection to its hello.
 pub(crate) const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 /// Bidirectional streams that a gateway may open: its record stream.

@@ -5,6 +5,7 @@ pub(crate) const ALARMS: &str = "kalitka_hub_alarms_total";
 pub(crate) const CONTROL_REQUESTS: &str = "kalitka_hub_control_requests_total";
 pub(crate) const CONNECTIONS: &str = "kalitka_hub_connections";
 pub(crate) const CONNECTIONS_REFUSED: &str = "kalitka_hub_connections_refused_total";
+pub(crate) const ADDRESSES_CHANGED: &str = "kalitka_hub_addresses_changed_total";
 pub(crate) const BATCHES: &str = "kalitka_hub_batches_total";
 pub(crate) const EVENTS_KEPT: &str = "kalitka_hub_events_kept_total";
 pub(crate) const LIVE_EVENTS: &str = "kalitka_hub_live_events_total";
@@ -24,6 +25,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (ALARMS, "Alarms raised, by kind"),
     (CONTROL_REQUESTS, "Requests on the control socket, by verb"),
     (CONNECTIONS_REFUSED, "Connections that were not let in, by reason"),
+    (ADDRESSES_CHANGED, "Living connections that went on from another address"),
     (BATCHES, "Batches that hold, by what became of them"),
     (EVENTS_KEPT, "Events that were kept, each once"),
     (LIVE_EVENTS, "Events of the live lane, fresh or repeated"),

@@ -10,7 +10,7 @@ use kalitka_protocol::upstream::{
 use kalitka_protocol::wire::{Malformed, NoRoom, Writer};
 use quinn::{RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use super::{live, messages};
 use crate::alarms::AlarmKind;
@@ -18,7 +18,8 @@ use crate::clock::Clock;
 use crate::connections::Connection;
 use crate::handdown;
 use crate::hub::Hub;
-use crate::limits::{BATCHES_WAITING_MAX, HELLO_PATIENCE};
+use crate::limits::{ADDRESS_LOOK, BATCHES_WAITING_MAX, HELLO_PATIENCE};
+use crate::metrics::names;
 use crate::store::{Checked, Forked, NotNow, NotSound, StoreError, Taken, Work};
 
 /// Room for the longest message that goes out: a position of 16 entries.
@@ -102,6 +103,7 @@ pub(super) async fn serve(hub: &Arc<Hub>, connection: &Arc<Connection>, works: &
             tokio::select! {
                 ended = batches => ended,
                 ended = live::serve(hub, connection) => ended,
+                () = note_addresses(connection) => Ended::Gone,
                 () = handdown::run(Arc::clone(hub), Arc::clone(connection), hello.generation) => Ended::Gone,
             }
         }
@@ -113,6 +115,21 @@ pub(super) async fn serve(hub: &Arc<Hub>, connection: &Arc<Connection>, works: &
         hub.alarms.raise(kind, Some(connection.building), text.clone());
     }
     connection.close(code, &text);
+}
+
+/// Counts the connection's changes of address, until it has ended. QUIC has found the new one by itself (RFC 9000, section 9).
+async fn note_addresses(connection: &Connection) {
+    let mut known = connection.quic.remote_address();
+    let mut looks = interval(ADDRESS_LOOK);
+    while connection.quic.close_reason().is_none() {
+        looks.tick().await;
+        let now = connection.quic.remote_address();
+        if now != known {
+            metrics::counter!(names::ADDRESSES_CHANGED).increment(1);
+            tracing::info!(building = connection.building, before = %known, %now, "a gateway's address has changed");
+            known = now;
+        }
+    }
 }
 
 /// Takes the hello and answers it with the position.
