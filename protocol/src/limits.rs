@@ -115,6 +115,8 @@ pub const SNAPSHOT_LEN_MAX: u64 = 1 << 30;
 pub const CERTIFICATE_LEN_MAX: usize = 4096;
 /// Keys of publishers, and keys of operators, that an enrolment pins (SPEC 15.14).
 pub const PINNED_KEYS_MAX: usize = 32;
+/// Bytes on their way that a hub lets a gateway have at the least (SPEC 15.16).
+pub const PACE_BYTES_MIN: u32 = 32 * 1024;
 
 const _: () = {
     assert!(HANDSHAKE_LEN < DATAGRAM_MAX);

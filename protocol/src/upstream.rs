@@ -7,12 +7,16 @@ mod batch;
 mod command;
 mod enrol;
 mod hello;
+mod pace;
+mod renew;
 mod snapshot;
 
 pub use batch::{Acknowledgement, Batch, Checkpoint, Fork, batch_signed, checkpoint_signed, live};
 pub use command::{CommandBody, CommandOutcome, CommandResult, Envelope, PortalModeCode};
 pub use enrol::{EnrolRefused, EnrolRequest, Enrolled, TOKEN_TEXT_LEN, Token, refusal};
 pub use hello::{Earlier, Hello, Position, PositionEntry};
+pub use pace::Pace;
+pub use renew::{Renew, RenewRefused, Renewed, renewal};
 pub use snapshot::{SnapshotHead, SnapshotResult, SnapshotWanted, snapshot_result};
 
 pub use crate::limits::{BODY_MAX, MESSAGE_HEAD_LEN};
@@ -22,6 +26,8 @@ use crate::wire::{Cursor, Malformed, NoRoom, Writer};
 pub const ALPN: &[u8] = b"kalitka/1";
 /// The application protocol of a box that has no certificate yet (SPEC 15.14).
 pub const ALPN_ENROL: &[u8] = b"kalitka-enrol/1";
+/// The application protocol of a gateway whose certificate has expired: it may renew it, and nothing else (SPEC 15.15).
+pub const ALPN_RENEW: &[u8] = b"kalitka-renew/1";
 /// The name in the hub's certificate (SPEC 15.1).
 pub const HUB_NAME: &str = "hub.kalitka";
 /// What the name in a gateway's certificate begins with; the building's number follows, in decimal (SPEC 15.1).
@@ -62,6 +68,20 @@ pub mod kind {
     pub const ENROLLED: u8 = 17;
     /// None for you. From the hub.
     pub const ENROL_REFUSED: u8 = 18;
+    /// A new certificate, please. From a gateway that has one.
+    pub const RENEW: u8 = 19;
+    /// Here it is. From the hub.
+    pub const RENEWED: u8 = 20;
+    /// None for you. From the hub.
+    pub const RENEW_REFUSED: u8 = 21;
+    /// So much may be on its way. From the hub.
+    pub const PACE: u8 = 22;
+
+    /// Whether SPEC 15.2 names `code`: such a message on a stream that is not its own is a breach, any other is skipped.
+    #[must_use]
+    pub const fn is_known(code: u8) -> bool {
+        matches!(code, HELLO..=SNAPSHOT_WANTED | ENROL..=PACE)
+    }
 }
 
 /// Application error codes with which a connection is closed (SPEC 15.11).
@@ -82,6 +102,8 @@ pub mod close {
     pub const NO_BUILDING: u32 = 7;
     /// The hub takes nothing now.
     pub const NOT_NOW: u32 = 8;
+    /// The certificate has expired: all that it is good for is its renewal.
+    pub const EXPIRED: u32 = 9;
 }
 
 /// What every message begins with. 8 bytes (SPEC 15.2).

@@ -204,12 +204,20 @@ fn heads_kinds_and_names() {
         [&down_and_up[..], &[COMMAND, COMMAND_RESULT, FORK, SNAPSHOT_WANTED, ENROL, ENROLLED, ENROL_REFUSED]].concat()
     };
     assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17, 18]);
+    let added = {
+        use upstream::kind::*;
+        [RENEW, RENEWED, RENEW_REFUSED, PACE]
+    };
+    assert_eq!(added, [19, 20, 21, 22]);
+    let known: Vec<_> = (0..=u8::MAX).filter(|&kind| upstream::kind::is_known(kind)).collect();
+    assert_eq!(known, [&kinds[..], &added].concat());
     let codes = {
         use upstream::close::*;
-        [MALFORMED, VERSION, BUILDING, SECOND_CONNECTION, HISTORY, REVOKED, NO_BUILDING, NOT_NOW]
+        [MALFORMED, VERSION, BUILDING, SECOND_CONNECTION, HISTORY, REVOKED, NO_BUILDING, NOT_NOW, EXPIRED]
     };
-    assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!((ALPN, ALPN_ENROL), (&b"kalitka/1"[..], &b"kalitka-enrol/1"[..]));
+    assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let protocols = [ALPN, ALPN_ENROL, ALPN_RENEW];
+    assert_eq!(protocols, [&b"kalitka/1"[..], b"kalitka-enrol/1", b"kalitka-renew/1"]);
     assert_eq!((HUB_NAME, BUILDING_NAME), ("hub.kalitka", "urn:kalitka:building:"));
     let written = support::emitted(|out| message(4, out, |out| out.put(&[9; 3])));
     assert_eq!(written, bytes("03000000 04 01 0000 090909"));
@@ -422,6 +430,31 @@ fn enrolment_bytes() {
         [TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED, OTHER_BUILDING, MALFORMED, NOT_NOW]
     };
     assert_eq!(codes, [1, 2, 3, 4, 5, 6]);
+}
+
+// SPEC 15.15 renewal
+#[test]
+fn renewal_bytes() {
+    let request = Renew { building: 0x0403_0201, csr: &[1, 2, 3] };
+    assert_body(&request, &bytes("01020304 0300 010203"), Renew::emit, Renew::parse);
+    let renewed = Renewed { certificate: &[1, 2, 3] };
+    assert_body(&renewed, &bytes("0300 010203"), Renewed::emit, Renewed::parse);
+    let refused = RenewRefused { code: renewal::NOT_NOW };
+    assert_body(&refused, &bytes("04 000000"), RenewRefused::emit, RenewRefused::parse);
+    let codes = {
+        use renewal::*;
+        [REVOKED, OTHER_BUILDING, MALFORMED, NOT_NOW]
+    };
+    assert_eq!(codes, [1, 2, 3, 4]);
+}
+
+// SPEC 15.16 pace
+#[test]
+fn pace_bytes() {
+    let pace = Pace { bytes: 0x0403_8000 };
+    assert_body(&pace, &bytes("00800304 00000000"), Pace::emit, Pace::parse);
+    assert_eq!(Pace::parse(&bytes("ff7f0000 00000000")), Err(Malformed::Value("pace")), "one less than the least");
+    assert_eq!(Pace::parse(&bytes("00800000 00000000")), Ok(Pace { bytes: 32_768 }));
 }
 
 // SPEC 15.14 the token's text: SHA-256 of "abc" is the example of FIPS 180-4

@@ -151,7 +151,7 @@ fn heads_out_of_their_range_are_malformed() {
 fn messages_out_of_their_range_are_malformed() {
     let samples = samples();
     // Offset, new bytes, field.
-    let table: [(&str, usize, &[u8], &str); 28] = [
+    let table: [(&str, usize, &[u8], &str); 36] = [
         ("hello", 0, &[0; 4], "building"),
         ("hello", 4, &[0; 8], "epoch"),
         ("hello", 64, &[16], "earlier epoch"),
@@ -180,6 +180,14 @@ fn messages_out_of_their_range_are_malformed() {
         ("enrol", 20, &[1, 16], "certificate request"),
         ("enrolled", 2 + 300 + 2 + 280 + 32, &[33], "publishers"),
         ("enrol refused", 0, &[0], "refusal"),
+        ("renew", 0, &[0; 4], "building"),
+        ("renew", 4, &[0, 0], "certificate request"),
+        ("renew", 4, &[1, 16], "certificate request"),
+        ("renewed", 0, &[1, 16], "certificate"),
+        ("renew refused", 0, &[0], "refusal"),
+        ("renew refused", 1, &[1], "refusal reserved"),
+        ("pace", 0, &[255, 127, 0, 0], "pace"),
+        ("pace", 7, &[1], "pace reserved"),
     ];
     for (name, offset, new, field) in table {
         let sample = samples.iter().find(|sample| sample.name == name).unwrap();

@@ -226,7 +226,7 @@ impl EnrolRefused {
     }
 }
 
-fn der<'a>(cursor: &mut Cursor<'a>, field: &'static str) -> Result<&'a [u8], Malformed> {
+pub(super) fn der<'a>(cursor: &mut Cursor<'a>, field: &'static str) -> Result<&'a [u8], Malformed> {
     let len = usize::from(cursor.u16(field)?);
     if !(1..=CERTIFICATE_LEN_MAX).contains(&len) {
         return Err(Malformed::Value(field));
@@ -234,7 +234,7 @@ fn der<'a>(cursor: &mut Cursor<'a>, field: &'static str) -> Result<&'a [u8], Mal
     cursor.bytes(len, field)
 }
 
-fn put_der(bytes: &[u8], out: &mut Writer<'_>) -> Result<(), NoRoom> {
+pub(super) fn put_der(bytes: &[u8], out: &mut Writer<'_>) -> Result<(), NoRoom> {
     if !(1..=CERTIFICATE_LEN_MAX).contains(&bytes.len()) {
         return Err(NoRoom);
     }

@@ -11,8 +11,8 @@ use kalitka_protocol::message::{Order, Report, ReportKind};
 use kalitka_protocol::reason::{Denial, Direction, FallBack, Grant, Verdict};
 use kalitka_protocol::upstream::{
     Acknowledgement, Batch, Checkpoint, CommandBody, CommandOutcome, CommandResult, Earlier, EnrolRefused,
-    EnrolRequest, Enrolled, Envelope, Fork, Head, Hello, PortalModeCode, Position, PositionEntry, SnapshotHead,
-    SnapshotResult, SnapshotWanted, Token, kind, live, message,
+    EnrolRequest, Enrolled, Envelope, Fork, Head, Hello, Pace, PortalModeCode, Position, PositionEntry, Renew,
+    RenewRefused, Renewed, SnapshotHead, SnapshotResult, SnapshotWanted, Token, kind, live, message,
 };
 use kalitka_protocol::wire::{Malformed, NoRoom, Writer};
 use kalitka_protocol::{BootId, EpochId, LogId, ReaderId};
@@ -211,6 +211,10 @@ fn samples_of_messages() -> Vec<Sample> {
         sample("enrol", written(|out| request.emit(out)), again!(EnrolRequest<'_>)),
         sample("enrolled", written(|out| enrolled.emit(out)), again!(Enrolled<'_>)),
         sample("enrol refused", written(|out| EnrolRefused { code: 2 }.emit(out)), again!(EnrolRefused)),
+        sample("renew", written(|out| Renew { building: 7, csr: &[8; 200] }.emit(out)), again!(Renew<'_>)),
+        sample("renewed", written(|out| Renewed { certificate: &[1; 300] }.emit(out)), again!(Renewed<'_>)),
+        sample("renew refused", written(|out| RenewRefused { code: 2 }.emit(out)), again!(RenewRefused)),
+        sample("pace", written(|out| Pace { bytes: 1 << 20 }.emit(out)), again!(Pace)),
         sample("head", Head { kind: 3, len: 200 }.to_bytes().to_vec(), head_again),
         sample("live", written(|out| message(kind::LIVE, out, |out| out.put(&run(9, 2)))), live_again),
         sample("token", Token::new([9; 16], b"ca").to_text().to_vec(), token_again),
