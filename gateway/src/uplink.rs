@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use kalitka_uplink::{Busy, HeadSeen, Options, Port, Request, State, Tally};
 use tokio::sync::{broadcast, watch};
@@ -43,6 +44,7 @@ pub(crate) fn options(config: &Config) -> Options {
         identity: identity_folder(&config.state),
         snapshots: config.state.join(SNAPSHOTS_FOLDER),
         congestion: kalitka_uplink::Congestion::default(),
+        wall: || Duration::from_secs(u64::try_from(Clock::wall_seconds()).unwrap_or(0)),
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum AlarmKind {
     Certificate,
     /// A revoked certificate was used.
     Revoked,
+    /// A gateway came with a certificate that has expired: it was away for long. It may renew it, and nothing else.
+    Expired,
     /// An enrolment token was used again, or for another building.
     Token,
     /// The store cannot keep anything now.
@@ -40,7 +42,7 @@ pub(crate) enum AlarmKind {
 }
 
 impl AlarmKind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Fork,
         Self::SecondConnection,
         Self::History,
@@ -48,6 +50,7 @@ impl AlarmKind {
         Self::Malformed,
         Self::Certificate,
         Self::Revoked,
+        Self::Expired,
         Self::Token,
         Self::Store,
     ];
@@ -62,6 +65,7 @@ impl AlarmKind {
             Self::Malformed => "malformed",
             Self::Certificate => "certificate",
             Self::Revoked => "revoked",
+            Self::Expired => "expired",
             Self::Token => "token",
             Self::Store => "store",
         }

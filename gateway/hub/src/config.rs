@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kalitka_process::logs::Log;
 use serde::Deserialize;
 
 use crate::durable;
 use crate::failure::Failure;
-use crate::limits::{CONFIG_BYTES_MAX, OPERATORS_MAX, PUBLISHERS_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, OPERATORS_MAX, PUBLISHERS_MAX, RENEW_EXPIRED_DAYS_MAX};
 
 /// What a hub is told once, at its start.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,14 +51,22 @@ pub(crate) struct Control {
     pub(crate) socket: PathBuf,
 }
 
-/// What gateways are given when they enrol: Ed25519 public keys in hex.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// What gateways are given when they enrol, Ed25519 public keys in hex, and how long one may have been away.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Gateways {
     /// Who may sign snapshots.
     pub(crate) publishers: Vec<String>,
     /// Who may sign commands.
     pub(crate) operators: Vec<String>,
+    /// For how many days an expired certificate is good for its renewal.
+    pub(crate) renew_expired_days: u32,
+}
+
+impl Default for Gateways {
+    fn default() -> Self {
+        Self { publishers: Vec::new(), operators: Vec::new(), renew_expired_days: 365 }
+    }
 }
 
 impl Default for Quic {
@@ -122,7 +131,18 @@ impl Config {
         })?;
         self.publishers()?;
         self.operators()?;
+        let days = self.gateways.renew_expired_days;
+        if days > RENEW_EXPIRED_DAYS_MAX {
+            return Err(format!(
+                "gateways.renew_expired_days: {days} is too many; give {RENEW_EXPIRED_DAYS_MAX} at most, or 0 for never"
+            ));
+        }
         Ok(())
+    }
+
+    /// How long an expired certificate is good for its renewal.
+    pub(crate) fn renew_expired(&self) -> Duration {
+        Duration::from_secs(u64::from(self.gateways.renew_expired_days) * 86_400)
     }
 
     /// The keys of `gateways.publishers`.

@@ -12,6 +12,7 @@ fn little_is_needed_and_the_rest_has_its_defaults() {
     assert_eq!(config.quic.listen.to_string(), "0.0.0.0:4710");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9471");
     assert_eq!(config.control.socket, Path::new("/run/kalitka-hub/control"));
+    assert_eq!(config.renew_expired().as_secs(), 365 * 86_400);
     assert!(config.publishers().unwrap().is_empty() && config.operators().unwrap().is_empty());
 }
 
@@ -30,6 +31,7 @@ fn what_is_wrong_is_named() {
         ("[control]\nsocket = \"here\"", "control.socket"),
         ("[gateways]\npublishers = [\"00\"]", "gateways.publishers"),
         ("[gateways]\noperators = [\"zz\"]", "gateways.operators"),
+        ("[gateways]\nrenew_expired_days = 3651", "gateways.renew_expired_days"),
         ("[log]\nlevel = \"all\"", "level"),
     ] {
         let error = refusal(&format!("{LEAST}{more}\n"));

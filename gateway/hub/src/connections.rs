@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kalitka_protocol::limits::PACE_BYTES_MIN;
 use kalitka_protocol::upstream::close;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::limits::CHECKPOINT_INTERVAL;
+use crate::limits::{CHECKPOINT_INTERVAL, PACE_BYTES_MAX, PACED_BYTES};
+use crate::pki::GatewayCertificate;
 
 /// One gateway's connection, from its certificate's check to its end.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// By the certificate, never by what is said.
     pub(crate) building: u32,
-    /// The certificate's serial number.
-    pub(crate) serial: Vec<u8>,
-    /// The certificate's Ed25519 key, which signs batches.
-    pub(crate) key: [u8; 32],
+    /// What it has shown; its key signs batches.
+    pub(crate) certificate: GatewayCertificate,
     pub(crate) quic: quinn::Connection,
     /// Rung when there is something new to hand down to this gateway.
     pub(crate) outbound: Notify,
@@ -36,14 +36,47 @@ impl Connection {
 }
 
 /// Who is connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Connections {
     living: Mutex<BTreeMap<u32, Arc<Connection>>>,
+    /// Bytes that each gateway may have on their way.
+    pace: watch::Sender<u32>,
     /// When, by the monotonic clock, each building's history was countersigned last.
     checkpoints: Mutex<BTreeMap<u32, Duration>>,
 }
 
+impl Default for Connections {
+    fn default() -> Self {
+        let pace = watch::Sender::new(PACE_BYTES_MAX);
+        Self { living: Mutex::default(), pace, checkpoints: Mutex::default() }
+    }
+}
+
+/// What each of so many gateways may have on its way when it was `current` before: its part of what all may have, as a power
+/// of two, so that it seldom changes. It falls at once, and rises when there is clearly more, so that one gateway that comes
+/// and goes changes nothing for the others.
+fn pace_of(current: u32, connections: usize) -> u32 {
+    let part = PACED_BYTES / u32::try_from(connections.max(1)).unwrap_or(u32::MAX);
+    let is_clearly_more = part / 5 * 2 >= current;
+    if part >= current && !is_clearly_more {
+        return current;
+    }
+    1 << part.clamp(PACE_BYTES_MIN, PACE_BYTES_MAX).ilog2()
+}
+
 impl Connections {
+    /// What each gateway may have on its way (SPEC 15.16), and when that changes.
+    pub(crate) fn pace(&self) -> watch::Receiver<u32> {
+        self.pace.subscribe()
+    }
+
+    fn set_pace(&self, connections: usize) {
+        self.pace.send_if_modified(|pace| {
+            let before = std::mem::replace(pace, pace_of(*pace, connections));
+            *pace != before
+        });
+    }
+
     /// Takes `connection` in, unless its building has a living one already, which is given back.
     pub(crate) fn take(&self, connection: &Arc<Connection>) -> Result<(), Arc<Connection>> {
         let mut living = self.living();
@@ -53,6 +86,7 @@ impl Connections {
             return Err(Arc::clone(other));
         }
         living.insert(connection.building, Arc::clone(connection));
+        self.set_pace(living.len());
         Ok(())
     }
 
@@ -61,6 +95,7 @@ impl Connections {
         let mut living = self.living();
         if living.get(&connection.building).is_some_and(|other| Arc::ptr_eq(other, connection)) {
             living.remove(&connection.building);
+            self.set_pace(living.len());
         }
     }
 
@@ -111,5 +146,42 @@ impl Connection {
     /// Notes that everything up to `order` is acknowledged.
     pub(crate) fn note_acknowledged(&self, order: u64) {
         self.acknowledged.fetch_max(order, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pace_is_a_part_of_what_all_may_have_and_never_less_than_the_least() {
+        let mut pace = PACE_BYTES_MAX;
+        for (connections, expected) in [
+            (0, 2 << 20),
+            (1, 2 << 20),
+            (32, 2 << 20),
+            (33, 1 << 20),
+            (500, 128 << 10),
+            (3000, PACE_BYTES_MIN),
+            (10_000, PACE_BYTES_MIN),
+            (usize::MAX, PACE_BYTES_MIN),
+            (1, 2 << 20),
+        ] {
+            pace = pace_of(pace, connections);
+            assert_eq!(pace, expected, "{connections}");
+        }
+    }
+
+    #[test]
+    fn one_gateway_that_comes_and_goes_changes_the_pace_once() {
+        let mut pace = PACE_BYTES_MAX;
+        let mut changes = 0;
+        for turn in 0..100 {
+            let next = pace_of(pace, 32 + turn % 2);
+            changes += u32::from(next != pace);
+            pace = next;
+        }
+        assert_eq!((pace, changes), (1 << 20, 1));
+        assert_eq!(pace_of(pace, 25), 2 << 20, "fewer by a fifth: there is clearly more");
     }
 }

@@ -163,7 +163,7 @@ fn pki_revoke(ledger: Ledger<'_>, building: Option<u32>, serial: Option<&str>, n
 fn end_revoked(hub: &Hub, value: &Value) {
     let revoked = value["revoked"].as_array().map(Vec::as_slice).unwrap_or_default();
     for connection in hub.connections.all() {
-        let serial = hex::encode(&connection.serial);
+        let serial = hex::encode(&connection.certificate.serial);
         if revoked.iter().any(|entry| entry["serial"] == serial.as_str()) {
             hub.connections.revoke(connection.building);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::alarms::Alarms;
 use crate::clock::Clock;
@@ -23,6 +23,8 @@ pub(crate) struct Hub {
     pub(crate) live: broadcast::Sender<LiveEvent>,
     pub(crate) alarms: Alarms,
     pub(crate) connections: Connections,
+    /// Room for batches that are read and not yet durable, in bytes. Who waits for some is served in the order of coming.
+    pub(crate) room: Arc<Semaphore>,
     pub(crate) pki: Pki,
     pub(crate) collector: Arc<Collector>,
     /// True once the hub stops.

@@ -5,11 +5,13 @@
 
 mod certificates;
 mod commands;
+mod renewals;
 mod snapshots;
 mod subscribers;
 
 pub(crate) use certificates::{CertificateEntry, Redeemed, Standing};
 pub(crate) use commands::{CommandEntry, CommandState};
+pub(crate) use renewals::Renewal;
 pub(crate) use snapshots::{SnapshotEntry, SnapshotOutcome};
 pub(crate) use subscribers::SubscriberEntry;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kalitka_protocol::limits::{BODY_MAX, PACE_BYTES_MIN};
+
 /// Bytes of the configuration file.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 /// Publishers' keys that gateways are given: the present one and the next.
@@ -15,6 +17,11 @@ pub(crate) const CONNECTIONS_MAX: usize = 10_000;
 pub(crate) const HANDSHAKES_UNPROVED_MAX: usize = 64;
 /// Connections shaking hands at a time, beyond which a new one is refused.
 pub(crate) const HANDSHAKES_MAX: usize = 512;
+/// Connections shaking hands at a time from one address, or one IPv6 network of 64 bits, from which on that has to prove
+/// itself first.
+pub(crate) const HANDSHAKES_OF_ONE_UNPROVED_MAX: usize = 8;
+/// The same, beyond which a new one is refused: a city behind one address comes in by turns.
+pub(crate) const HANDSHAKES_OF_ONE_MAX: usize = 128;
 /// How long a handshake may take.
 pub(crate) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may stay silent before it counts as gone.
@@ -29,13 +36,23 @@ pub(crate) const LIFE_LOOK: Duration = Duration::from_millis(100);
 pub(crate) const ADDRESS_LOOK: Duration = Duration::from_millis(500);
 /// How long a gateway may take from its connection to its hello.
 pub(crate) const HELLO_PATIENCE: Duration = Duration::from_secs(10);
-/// Bidirectional streams that a gateway may open: its record stream.
-pub(crate) const STREAMS_MAX: u32 = 1;
+/// Bidirectional streams that a gateway may open: its record stream, and a renewal.
+pub(crate) const STREAMS_MAX: u32 = 2;
 /// Batches of one connection that wait for the writer.
 pub(crate) const BATCHES_WAITING_MAX: usize = 8;
 
-/// Bytes of one connection that wait to be read.
-pub(crate) const RECEIVE_WINDOW_BYTES: u32 = 2 << 20;
+/// Bytes of one stream that wait to be read.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// Bytes of one connection that wait to be read, before its gateway is told its pace.
+pub(crate) const RECEIVE_WINDOW_BYTES: u32 = 128 << 10;
+/// Bytes of events that all gateways together may have sent and not acknowledged: each is told its part (SPEC 15.16).
+pub(crate) const PACED_BYTES: u32 = 64 << 20;
+/// The most that one gateway is told.
+pub(crate) const PACE_BYTES_MAX: u32 = 2 << 20;
+/// Bytes of batches of all connections that are read and not yet durable.
+pub(crate) const BATCH_BYTES_MAX: usize = 64 << 20;
+/// How long a batch may take from its head to its end, once there is room for it.
+pub(crate) const BATCH_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of live datagrams of one connection that wait to be read; older ones are lost.
 pub(crate) const LIVE_BUFFER_BYTES: usize = 64 << 10;
 /// How often a building's history is countersigned.
@@ -106,6 +123,20 @@ pub(crate) const TOKEN_REMEMBERED: Duration = Duration::from_secs(30 * 86_400);
 pub(crate) const ENROLMENTS_MAX: usize = 64;
 /// How long an enrolment may take.
 pub(crate) const ENROL_PATIENCE: Duration = Duration::from_secs(20);
+/// Renewals at a time of gateways whose certificates have expired.
+pub(crate) const RENEWALS_MAX: usize = 64;
+/// How long a renewal may take.
+pub(crate) const RENEW_PATIENCE: Duration = Duration::from_secs(20);
+/// How long after a renewal the same request gets the same certificate again.
+pub(crate) const RENEW_AGAIN: Duration = Duration::from_secs(86_400);
+/// How long after a renewal a building gets no other certificate by one.
+pub(crate) const RENEW_PAUSE: Duration = Duration::from_secs(3600);
+/// For how many days an expired certificate may be good for its renewal, at most.
+pub(crate) const RENEW_EXPIRED_DAYS_MAX: u32 = 10 * 365;
+/// How often one looks which certificate expires first.
+pub(crate) const EXPIRY_LOOK: Duration = Duration::from_secs(3600);
+/// Of how many parts of the hub's certificate's life how many go by before a start renews it.
+pub(crate) const HUB_RENEW_AFTER: (i64, i64) = (2, 3);
 /// Certificates that are kept, revoked and expired ones included.
 pub(crate) const CERTIFICATES_MAX: u64 = 1_000_000;
 
@@ -162,6 +193,10 @@ pub(crate) const FEED_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const FEED_HEARTBEAT: Duration = Duration::from_secs(15);
 
 const _: () = {
+    assert!(HANDSHAKES_OF_ONE_UNPROVED_MAX < HANDSHAKES_OF_ONE_MAX && HANDSHAKES_OF_ONE_MAX < HANDSHAKES_MAX);
+    assert!(PACE_BYTES_MIN.is_power_of_two() && PACE_BYTES_MAX.is_power_of_two() && PACE_BYTES_MIN < PACE_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX > BODY_MAX + GROUP_BYTES_MAX && BATCH_BYTES_MAX < u32::MAX as usize);
+    assert!(RENEW_PAUSE.as_secs() < RENEW_AGAIN.as_secs());
     assert!(KEEP_ALIVE.as_millis() * 2 < LIFE_PATIENCE.as_millis());
     assert!(LIFE_PATIENCE.as_millis() < IDLE_MAX.as_millis());
     assert!(LIFE_PATIENCE.as_millis() < HELLO_PATIENCE.as_millis());

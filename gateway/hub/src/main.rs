@@ -33,6 +33,7 @@ mod operator;
 mod pki;
 mod publish;
 mod receive;
+mod renew;
 mod run;
 mod show;
 mod store;

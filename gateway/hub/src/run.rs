@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kalitka_process::control::Listener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::alarms::Alarms;
 use crate::clock::Clock;
@@ -19,13 +19,13 @@ use crate::control::{self as control_socket, Desk, Request};
 use crate::doors::DoorRequest;
 use crate::failure::Failure;
 use crate::hub::Hub;
-use crate::limits::{LIVE_WAITING_MAX, SHUTDOWN_PATIENCE, UPKEEP_INTERVAL};
+use crate::limits::{BATCH_BYTES_MAX, LIVE_WAITING_MAX, SHUTDOWN_PATIENCE, UPKEEP_INTERVAL};
 use crate::logs;
 use crate::metrics::{Collector, names};
 use crate::pki::Pki;
 use crate::state::StateFolder;
 use crate::store::{Store, Writer};
-use crate::{feed, receive};
+use crate::{feed, receive, renew};
 
 /// Runs the hub until it is told to stop.
 ///
@@ -39,11 +39,12 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let _state = StateFolder::take(&config.state, crate::PROGRAM)?;
     let collector = Arc::new(Collector::install()?);
-    let pki = Pki::open(&config.state)?;
+    let pki = Pki::open_current(&config.state, Clock::wall_seconds())?;
+    pki.show_expiry();
     let store = Store::open(&config.state)?;
     let (endpoint, quic) = {
         let _entered = stage.runtime.enter();
-        receive::bind(config.quic.listen, &pki)?
+        receive::bind(config.quic.listen, &pki, config.renew_expired())?
     };
     let (http_listener, http) = bind_http(config.http.listen)?;
     let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
@@ -52,7 +53,8 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
     let alarms = Alarms::of(&store)?;
     let live = broadcast::Sender::new(LIVE_WAITING_MAX);
     let connections = Connections::default();
-    let hub = Arc::new(Hub { config, clock, store, stored, live, alarms, connections, pki, collector, stopping });
+    let room = Arc::new(Semaphore::new(BATCH_BYTES_MAX));
+    let hub = Arc::new(Hub { config, clock, store, stored, live, alarms, connections, room, pki, collector, stopping });
     tracing::info!(%quic, %http, newest = *hub.stored.borrow(), version = env!("CARGO_PKG_VERSION"), "serving");
 
     let desk = Arc::new(Desk { hub: Arc::clone(&hub), quic, http });
@@ -105,6 +107,7 @@ impl Stage {
         let Self { runtime, terminate, interrupt } = self;
         runtime.block_on(async {
             tokio::spawn(keep_up(Arc::clone(hub)));
+            tokio::spawn(renew::watch_expiry(Arc::clone(hub)));
             let signal = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
@@ -127,8 +130,15 @@ async fn keep_up(hub: Arc<Hub>) {
     loop {
         ticks.tick().await;
         hub.collector.upkeep();
+        show_load(&hub);
         hub.alarms.keep(&hub).await;
     }
+}
+
+fn show_load(hub: &Hub) {
+    let waiting = BATCH_BYTES_MAX.saturating_sub(hub.room.available_permits());
+    metrics::gauge!(names::WAITING_BYTES).set(f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)));
+    metrics::gauge!(names::PACE_BYTES).set(f64::from(*hub.connections.pace().borrow()));
 }
 
 fn bind_http(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {

@@ -115,15 +115,15 @@ async fn revoked_certificate_ends_the_connection_and_opens_no_other() {
     let (status, _, error) = hub.command(&["pki", "revoke", "--building", "17"]);
     assert_eq!(status, 0, "{error}");
     assert_eq!(code(&gateway.hear().await), close::REVOKED);
-    let gateway = Gateway::connect(&identity, hub.quic).await;
-    assert_eq!(code(&gateway.closed().await), close::REVOKED);
+    let (_endpoint, connection) = identity.connect(hub.quic).await.unwrap();
+    assert_eq!(code(&closed(&connection).await), close::REVOKED);
     assert!(hub.alarms().contains(&("revoked".to_owned(), Some(17))));
 
     // A new certificate is let in, over a restart too.
     drop(hub);
     let hub = site.start();
-    let gateway = Gateway::connect(&identity, hub.quic).await;
-    assert_eq!(code(&gateway.closed().await), close::REVOKED);
+    let (_endpoint, connection) = identity.connect(hub.quic).await.unwrap();
+    assert_eq!(code(&closed(&connection).await), close::REVOKED);
     drop(hub);
     let renewed = Identity::signed(&site, BUILDING);
     let hub = site.start();
@@ -142,8 +142,8 @@ async fn second_living_connection_is_refused_with_an_alarm_and_the_first_goes_on
     let mut history = History::of(BUILDING, 7, 3);
     let (mut first, _) = Gateway::hello(&one, hub.quic, &history, &[]).await;
     for identity in [&one, &two] {
-        let second = Gateway::connect(identity, hub.quic).await;
-        assert_eq!(code(&second.closed().await), close::SECOND_CONNECTION);
+        let (_endpoint, connection) = identity.connect(hub.quic).await.unwrap();
+        assert_eq!(code(&closed(&connection).await), close::SECOND_CONNECTION);
     }
     assert_eq!(hub.alarms(), [("second_connection".to_owned(), Some(17))]);
     history.grow(5);

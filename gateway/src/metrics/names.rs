@@ -64,6 +64,9 @@ pub(crate) const UPLINK_CHECKPOINTS_REFUSED: &str = "kalitka_uplink_checkpoints_
 pub(crate) const CLOCK_QUALITY: &str = "kalitka_clock_quality";
 pub(crate) const CLOCK_JUMPS: &str = "kalitka_clock_jumps_total";
 pub(crate) const CLOCK_OFFSET: &str = "kalitka_clock_offset_seconds";
+pub(crate) const UPLINK_RENEWALS: &str = "kalitka_uplink_renewals_total";
+pub(crate) const UPLINK_PACE: &str = "kalitka_uplink_pace_bytes";
+pub(crate) const CERTIFICATE_EXPIRES: &str = "kalitka_certificate_expires_seconds";
 pub(crate) const MESSAGE_SKIPPED: &str = "kalitka_message_skipped_total";
 pub(crate) const MESSAGE_NO_ROOM: &str = "kalitka_message_no_room_total";
 pub(crate) const SNAPSHOT_GENERATION: &str = "kalitka_snapshot_generation";
@@ -126,6 +129,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (UPLINK_SNAPSHOT_BYTES, "Bytes of snapshots received"),
     (UPLINK_CHECKPOINTS_REFUSED, "Checkpoints that were not of the pinned hub or not of this building"),
     (CLOCK_JUMPS, "Times that the wall clock, or the time to decide by, has jumped"),
+    (UPLINK_RENEWALS, "Renewals of the gateway's certificate, by what became of them"),
     (MESSAGE_SKIPPED, "Messages of unknown kinds skipped"),
     (MESSAGE_NO_ROOM, "Replies that did not fit in one datagram"),
     (SNAPSHOT_ADOPTED, "Snapshots adopted"),
@@ -160,4 +164,6 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (UPLINK_IN_FLIGHT, "Bytes of events sent and not acknowledged"),
     (CLOCK_QUALITY, "How well time is known: 0 good, 1 held, 2 none"),
     (CLOCK_OFFSET, "Wall clock less the time to decide by"),
+    (UPLINK_PACE, "Bytes of events that the hub lets be sent and not acknowledged; 0 when it has not said"),
+    (CERTIFICATE_EXPIRES, "When the gateway's certificate and its CA's expire, in seconds since 1970; 0 without them"),
 ];

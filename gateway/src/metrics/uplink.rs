@@ -3,25 +3,41 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kalitka_uplink::{CLOSE_CODES, Tally};
+use kalitka_uplink::{CLOSE_CODES, RENEWAL_OUTCOMES, Tally};
 
 use super::names;
 
 /// Labels of the close codes, by code; 0 stands for those that SPEC does not name.
-const CODES: [&str; CLOSE_CODES] =
-    ["other", "malformed", "version", "building", "second_connection", "history", "revoked", "no_building", "not_now"];
+const CODES: [&str; CLOSE_CODES] = [
+    "other",
+    "malformed",
+    "version",
+    "building",
+    "second_connection",
+    "history",
+    "revoked",
+    "no_building",
+    "not_now",
+    "expired",
+];
+
+/// Labels of what became of renewals.
+const RENEWALS: [&str; RENEWAL_OUTCOMES] = ["renewed", "revoked", "other_building", "malformed", "not_now", "failed"];
 
 /// The uplink's counters and where they go.
 pub(super) struct UplinkCopies {
     tally: Arc<Tally>,
     copies: Vec<(metrics::Counter, Read)>,
     closed: [metrics::Counter; CLOSE_CODES],
+    renewals: [metrics::Counter; RENEWAL_OUTCOMES],
 }
 
 impl UplinkCopies {
     pub(super) fn of(tally: Arc<Tally>) -> Self {
         let copies = PLAIN.iter().map(|&(name, read)| (metrics::counter!(name), read)).collect();
-        Self { tally, copies, closed: CODES.map(|code| metrics::counter!(names::UPLINK_CLOSED, "code" => code)) }
+        let closed = CODES.map(|code| metrics::counter!(names::UPLINK_CLOSED, "code" => code));
+        let renewals = RENEWALS.map(|outcome| metrics::counter!(names::UPLINK_RENEWALS, "outcome" => outcome));
+        Self { tally, copies, closed, renewals }
     }
 
     /// Copies them as they are now.
@@ -30,13 +46,19 @@ impl UplinkCopies {
         for (to, read) in &self.copies {
             to.absolute(get(read(&self.tally)));
         }
-        for (to, from) in self.closed.iter().zip(&self.tally.closed) {
+        let (closed, renewals) = (self.closed.iter().zip(&self.tally.closed), self.renewals.iter());
+        for (to, from) in closed.chain(renewals.zip(&self.tally.renewals)) {
             to.absolute(get(from));
         }
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats; the numbers stay far below 2^52")]
         {
             metrics::gauge!(names::UPLINK_ROUND_TRIP).set(get(&self.tally.round_trip_us) as f64 / 1e6);
             metrics::gauge!(names::UPLINK_IN_FLIGHT).set(get(&self.tally.in_flight) as f64);
+            metrics::gauge!(names::UPLINK_PACE).set(get(&self.tally.pace) as f64);
+            let expires = [("gateway", &self.tally.certificate_expires), ("ca", &self.tally.ca_expires)];
+            for (certificate, seconds) in expires {
+                metrics::gauge!(names::CERTIFICATE_EXPIRES, "certificate" => certificate).set(get(seconds) as f64);
+            }
         }
     }
 }

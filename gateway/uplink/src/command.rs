@@ -44,7 +44,7 @@ async fn take(first: Message, stream: &mut RecvStream, envelopes: mpsc::Sender<V
             }
             // Nobody there: the stream's other half has failed and says so itself.
             kind::COMMAND => drop(envelopes.send(body).await),
-            known if wire::is_known(known) => {
+            known if kind::is_known(known) => {
                 return Err(End::malformed("the command stream", format!("a message of kind {known}")));
             }
             _ => {}

@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::limits::CONNECT_PATIENCE;
 use crate::port::{Port, Request, State};
 use crate::record::Record;
+use crate::renewal::{self, NextTry};
 use crate::run::{History, Options};
 use crate::tally::Tally;
 use crate::window::Window;
@@ -36,6 +37,7 @@ pub(crate) struct Context {
     pub(crate) tally: Arc<Tally>,
     pub(crate) clock: Arc<dyn Fn() -> Duration + Send + Sync>,
     pub(crate) history: Arc<History>,
+    pub(crate) next_renewal: Arc<NextTry>,
 }
 
 /// Serves a connection to its end. `is_good` is set when it has carried something.
@@ -64,10 +66,12 @@ async fn attend(context: &Context, connection: &Connection, is_good: &AtomicBool
         ended = record.watch() => ended,
         ended = live::send(context, connection, commits) => ended,
         ended = take_streams(context, connection) => ended,
+        never = renewal::keep_up(context, connection) => match never {},
     };
     is_good.store(window.is_good(), Relaxed);
     context.tally.in_flight.store(0, Relaxed);
     context.tally.round_trip_us.store(0, Relaxed);
+    context.tally.pace.store(0, Relaxed);
     // A part may see that the connection is gone before it is known why.
     match connection.close_reason() {
         Some(reason) if !matches!(ended, Err(End::Breach { .. })) => Err(reason.into()),
@@ -85,7 +89,7 @@ async fn greet(context: &Context, connection: &Connection) -> Result<(SendStream
         let message = message.ok_or_else(|| End::malformed("the record stream", "the hub ended it"))?;
         match message.kind {
             kind::POSITION => break message,
-            known if wire::is_known(known) => {
+            known if kind::is_known(known) => {
                 return Err(End::malformed(
                     "the record stream",
                     format!("a message of kind {known} before a position"),
@@ -142,7 +146,7 @@ async fn take_stream(context: &Context, opened: &Opened, send: SendStream, mut r
                 let _held = one.map_err(|_| End::malformed("a stream", "a second snapshot at the same time"))?;
                 return snapshot::serve(context, &message, &mut receive, send).await;
             }
-            known if wire::is_known(known) => {
+            known if kind::is_known(known) => {
                 return Err(End::malformed("a stream", format!("it begins with a message of kind {known}")));
             }
             _ => {}

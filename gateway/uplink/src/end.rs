@@ -19,6 +19,8 @@ pub(crate) enum End {
     Journal(String),
     /// The journal has begun more epochs than were seen here: a new hello names them.
     EpochMissed,
+    /// The certificate had expired, and there is a new one now.
+    Renewed,
 }
 
 impl End {
@@ -41,6 +43,11 @@ impl End {
         }
     }
 
+    /// Whether the hub says that the certificate has expired.
+    pub(crate) fn is_expired(&self) -> bool {
+        matches!(self, Self::ClosedByHub { code, .. } if *code == u64::from(close::EXPIRED))
+    }
+
     /// What is wrong, and what to do.
     pub(crate) fn text(&self) -> String {
         match self {
@@ -49,6 +56,7 @@ impl End {
             Self::Breach { text, .. } => format!("the hub sent what it may not: {text}; update the older of the two"),
             Self::Lost(text) | Self::Journal(text) => text.clone(),
             Self::EpochMissed => "the journal has begun another epoch meanwhile".into(),
+            Self::Renewed => "the certificate had expired; the hub has renewed it".into(),
         }
     }
 }
@@ -69,6 +77,7 @@ fn closed(code: u64, text: &str) -> String {
         close::REVOKED => "the certificate is revoked; enrol anew with a new token",
         close::NO_BUILDING => "the certificate names no building; enrol anew with a new token",
         close::NOT_NOW => "the hub takes nothing now; look after its disk",
+        close::EXPIRED => "the certificate has expired; it is being renewed",
         _ => "the hub closed the connection with a code of a newer version",
     };
     if text.is_empty() { format!("{meaning} (code {code})") } else { format!("{meaning} (code {code}: {text})") }
@@ -96,7 +105,7 @@ fn transport(code: TransportErrorCode, text: &dyn std::fmt::Display) -> End {
     let is_tls = (0x100..0x200).contains(&u64::from(code));
     let remedy = if is_tls {
         "; see that this machine's clock is right, that it is the hub which enrolled the gateway, and that neither \
-         certificate has expired"
+         certificate has expired; one that has expired for longer than the hub allows needs a new enrolment"
     } else {
         ""
     };

@@ -4,17 +4,13 @@
 //! the answer is lost, the same command sends the same request once more, and the hub gives the same certificate. The identity
 //! folder appears whole, or not at all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use kalitka_protocol::limits::{CERTIFICATE_LEN_MAX, PINNED_KEYS_MAX};
 use kalitka_protocol::upstream::{EnrolRefused, EnrolRequest, Enrolled, HUB_NAME, Token, kind, refusal};
 use quinn::VarInt;
-use ring::rand::SystemRandom;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustls::pki_types::CertificateDer;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
@@ -22,18 +18,15 @@ use zeroize::Zeroizing;
 
 use crate::certificate;
 use crate::end::End;
-use crate::identity::{
-    CA_FILE, CERTIFICATE_FILE, CERTIFICATE_LABEL, Identity, KEY_FILE, KEY_LABEL, PINS_FILE, Pins, read_text,
-};
+use crate::identity::{Identity, Pins};
 use crate::key::GatewayKey;
 use crate::limits::{ENROL_PATIENCE, SHUTDOWN_PATIENCE};
 use crate::run::endpoint_for;
-use crate::{pem, tls, wire};
+use crate::waiting::{self, Waiting};
+use crate::{tls, wire};
 
 /// Bytes of the longest request (SPEC 15.14).
 const REQUEST_LEN_MAX: usize = 22 + CERTIFICATE_LEN_MAX;
-/// The key as it waits. An identity has none of this name, so that one which was replaced is never taken for a waiting key.
-const WAITING_KEY_FILE: &str = "request.key";
 
 /// What an enrolment is told.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +70,8 @@ pub async fn enrol(told: Enrolling<'_>) -> Result<Identity, EnrolError> {
             "{folder}: the gateway is enrolled already; give --again to replace it"
         )));
     }
-    let waiting = Waiting::open(told.folder)?;
+    let waiting = Waiting::open(told.folder, "enrolling")
+        .map_err(|error| EnrolError::Environment(format!("{}: cannot keep a key: {error}", told.folder.display())))?;
     let body = match exchange(&told, token.clone(), &waiting.key).await {
         Ok(body) => body,
         Err(refused) => {
@@ -87,7 +81,7 @@ pub async fn enrol(told: Enrolling<'_>) -> Result<Identity, EnrolError> {
             return Err(refused.why);
         }
     };
-    waiting.settle(&told, &token, &body)
+    settle(&told, waiting, &token, &body)
 }
 
 /// Why the hub gave no certificate.
@@ -111,7 +105,7 @@ impl From<End> for Refused {
 
 /// Sends the request; gives the body of the hub's answer.
 async fn exchange(told: &Enrolling<'_>, token: Token, key: &GatewayKey) -> Result<Vec<u8>, Refused> {
-    let csr = request(key).map_err(Refused::environment)?;
+    let csr = waiting::request(key).map_err(Refused::environment)?;
     let secret = token.secret;
     let config = tls::enrolment(token).map_err(Refused::environment)?;
     let unknown = |why: &dyn std::fmt::Display| Refused {
@@ -146,14 +140,6 @@ async fn exchange(told: &Enrolling<'_>, token: Token, key: &GatewayKey) -> Resul
     }
 }
 
-/// The request for a certificate: always the same for one key, so that it can be repeated.
-fn request(key: &GatewayKey) -> Result<Vec<u8>, String> {
-    let mut params = rcgen::CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    let request = params.serialize_request(key).map_err(|error| format!("no request for a certificate: {error}"))?;
-    Ok(request.der().to_vec())
-}
-
 fn refused(body: &[u8]) -> Refused {
     let code = match EnrolRefused::parse(body) {
         Ok(EnrolRefused { code }) => code,
@@ -178,142 +164,45 @@ fn refused(body: &[u8]) -> Refused {
     Refused { why: EnrolError::Input(text.into()), is_final: true }
 }
 
-/// The folder in which a key waits for its certificate.
-struct Waiting {
-    folder: PathBuf,
-    key: GatewayKey,
-    /// The key's PEM.
-    text: Zeroizing<String>,
+/// Checks the hub's answer and makes it, with the key, the identity.
+fn settle(told: &Enrolling<'_>, waiting: Waiting, token: &Token, body: &[u8]) -> Result<Identity, EnrolError> {
+    let enrolled = Enrolled::parse(body).map_err(|why| wrong(&why))?;
+    check(told, &waiting.key, token, &enrolled).map_err(|why| wrong(&why))?;
+    let io = |error: io::Error| {
+        EnrolError::Environment(format!(
+            "{}: cannot keep the identity: {error}; mend that and give the same command again within 10 minutes",
+            told.folder.display()
+        ))
+    };
+    let pins = pins(told, &enrolled).map_err(io)?;
+    waiting.keep(told.folder, &pins, enrolled.certificate, enrolled.ca).map_err(io)?;
+    let read = Identity::read(told.folder).map_err(|error| EnrolError::Environment(error.to_string()))?;
+    read.ok_or_else(|| io(io::ErrorKind::NotFound.into()))
 }
 
-impl Waiting {
-    /// The folder, with the key that waits there or a new one.
-    fn open(identity: &Path) -> Result<Self, EnrolError> {
-        let name = identity.file_name().unwrap_or_default().to_string_lossy();
-        let folder = identity.with_file_name(format!(".{name}.enrolling"));
-        if let Ok(text) = read_text(&folder.join(WAITING_KEY_FILE))
-            && let Some(pkcs8) = pem::decode(KEY_LABEL, &text)
-            && let Ok(key) = GatewayKey::from_pkcs8(&pkcs8)
-        {
-            return Ok(Self { folder, key, text });
-        }
-        let made = Self::make(&folder);
-        made.map_err(|error| EnrolError::Environment(format!("{}: cannot keep a key: {error}", folder.display())))
+/// Whether the answer is what SPEC 15.14 says.
+fn check(told: &Enrolling<'_>, key: &GatewayKey, token: &Token, enrolled: &Enrolled<'_>) -> Result<(), String> {
+    if !token.is_of(enrolled.ca) {
+        return Err("its CA certificate is not the token's".into());
     }
+    let certificate = CertificateDer::from(enrolled.certificate);
+    certificate::examine(&certificate, key, told.building)?;
+    certificate::verify(&certificate, &CertificateDer::from(enrolled.ca), (told.now)())
+}
 
-    fn make(folder: &Path) -> io::Result<Self> {
-        remove(folder)?;
-        fs::DirBuilder::new().mode(0o700).create(folder)?;
-        let (key, pkcs8) = GatewayKey::generate(&SystemRandom::new()).map_err(io::Error::other)?;
-        let text = pem::encode(KEY_LABEL, &pkcs8);
-        write(&folder.join(WAITING_KEY_FILE), text.as_bytes())?;
-        sync(folder)?;
-        Ok(Self { folder: folder.to_path_buf(), key, text })
-    }
-
-    /// Removes the key: the hub will not certify it.
-    fn discard(self) {
-        // What stays is used by the next attempt.
-        let _ = remove(&self.folder);
-    }
-
-    /// Checks the hub's answer and makes it, with the key, the identity.
-    fn settle(self, told: &Enrolling<'_>, token: &Token, body: &[u8]) -> Result<Identity, EnrolError> {
-        let enrolled = Enrolled::parse(body).map_err(|why| wrong(&why))?;
-        self.check(told, token, &enrolled).map_err(|why| wrong(&why))?;
-        let io = |error: io::Error| {
-            EnrolError::Environment(format!(
-                "{}: cannot keep the identity: {error}; mend that and give the same command again within 10 minutes",
-                told.folder.display()
-            ))
-        };
-        self.keep(told, &enrolled).map_err(io)?;
-        let read = Identity::read(told.folder).map_err(|error| EnrolError::Environment(error.to_string()))?;
-        read.ok_or_else(|| io(io::ErrorKind::NotFound.into()))
-    }
-
-    /// Whether the answer is what SPEC 15.14 says.
-    fn check(&self, told: &Enrolling<'_>, token: &Token, enrolled: &Enrolled<'_>) -> Result<(), String> {
-        if !token.is_of(enrolled.ca) {
-            return Err("its CA certificate is not the token's".into());
-        }
-        let certificate = CertificateDer::from(enrolled.certificate);
-        certificate::examine(&certificate, &self.key, told.building)?;
-        certificate::verify(&certificate, &CertificateDer::from(enrolled.ca), (told.now)())
-    }
-
-    fn keep(&self, told: &Enrolling<'_>, enrolled: &Enrolled<'_>) -> io::Result<()> {
-        let hex = |keys: &[[u8; 32]]| keys.iter().take(PINNED_KEYS_MAX).map(hex::encode).collect();
-        let pins = Pins {
-            building: told.building,
-            hub: told.hub.to_owned(),
-            hub_key: hex::encode(enrolled.checkpoint_key),
-            publishers: hex(enrolled.publishers),
-            operators: hex(enrolled.operators),
-        };
-        let pins = toml::to_string(&pins).map_err(io::Error::other)?;
-        write(&self.folder.join(KEY_FILE), self.text.as_bytes())?;
-        write(&self.folder.join(PINS_FILE), pins.as_bytes())?;
-        for (file, der) in [(CERTIFICATE_FILE, enrolled.certificate), (CA_FILE, enrolled.ca)] {
-            write(&self.folder.join(file), pem::encode(CERTIFICATE_LABEL, der).as_bytes())?;
-        }
-        sync(&self.folder)?;
-        let parent = told.folder.parent().unwrap_or(Path::new("."));
-        if told.folder.exists() {
-            renameat_with(CWD, &self.folder, CWD, told.folder, RenameFlags::EXCHANGE)?;
-        } else {
-            fs::rename(&self.folder, told.folder)?;
-        }
-        sync(parent)?;
-        fs::remove_file(told.folder.join(WAITING_KEY_FILE))?;
-        // The identity that was replaced.
-        remove(&self.folder)
-    }
+/// The text of the pins.
+fn pins(told: &Enrolling<'_>, enrolled: &Enrolled<'_>) -> io::Result<String> {
+    let hex = |keys: &[[u8; 32]]| keys.iter().take(PINNED_KEYS_MAX).map(hex::encode).collect();
+    let pins = Pins {
+        building: told.building,
+        hub: told.hub.to_owned(),
+        hub_key: hex::encode(enrolled.checkpoint_key),
+        publishers: hex(enrolled.publishers),
+        operators: hex(enrolled.operators),
+    };
+    toml::to_string(&pins).map_err(io::Error::other)
 }
 
 fn wrong(why: &dyn std::fmt::Display) -> EnrolError {
     EnrolError::Environment(format!("the hub's answer cannot be taken: {why}; nothing is kept of it"))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)?.sync_all()
-}
-
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_of_a_key_is_always_the_same() {
-        let (key, _) = GatewayKey::generate(&SystemRandom::new()).unwrap();
-        assert_eq!(request(&key).unwrap(), request(&key).unwrap());
-        let (other, _) = GatewayKey::generate(&SystemRandom::new()).unwrap();
-        assert_ne!(request(&key).unwrap(), request(&other).unwrap());
-    }
-
-    #[test]
-    fn key_waits_for_its_certificate() {
-        let folder = tempfile::tempdir().unwrap();
-        let identity = folder.path().join("uplink");
-        let first = Waiting::open(&identity).unwrap();
-        let again = Waiting::open(&identity).unwrap();
-        assert_eq!(first.key.public(), again.key.public());
-        again.discard();
-        assert_ne!(first.key.public(), Waiting::open(&identity).unwrap().key.public());
-        assert!(!identity.exists());
-    }
 }

@@ -1,7 +1,7 @@
 //! What an enrolled box is: its key, its certificate, whom it trusts.
 //!
 //! The folder holds `gateway.key` (PKCS#8, mode 0600), `gateway.crt`, `ca.crt` (all PEM) and `pins.toml`. It comes into being
-//! whole, by [`crate::enrol`], and is never changed in place.
+//! whole, by [`crate::enrol`], and is never changed in place: a renewal puts another in its place.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::certificate;
+use crate::certificate::{self, Validity};
 use crate::key::GatewayKey;
 use crate::limits::IDENTITY_FILE_BYTES_MAX;
 use crate::pem;
@@ -29,7 +29,8 @@ pub(crate) const CERTIFICATE_LABEL: &str = "CERTIFICATE";
 pub struct Identity {
     building: u32,
     hub: String,
-    expires: i64,
+    validity: Validity,
+    ca_expires: i64,
     hub_key: [u8; 32],
     publishers: Vec<[u8; 32]>,
     operators: Vec<[u8; 32]>,
@@ -85,12 +86,13 @@ impl Identity {
         let certificate = CertificateDer::from(block(&certificate_file, CERTIFICATE_LABEL)?.to_vec());
         let ca = CertificateDer::from(block(&folder.join(CA_FILE), CERTIFICATE_LABEL)?.to_vec());
         let seen = certificate::examine(&certificate, &key, pins.building);
-        let expires = seen.map_err(|why| IdentityError::new(&certificate_file, why))?;
+        let validity = seen.map_err(|why| IdentityError::new(&certificate_file, why))?;
+        let ca_expires = certificate::expires(&ca).map_err(|why| IdentityError::new(&folder.join(CA_FILE), why))?;
         let keys = |texts: &[String]| keys(texts).map_err(|why| IdentityError::new(&pins_file, why));
         let hub_key = keys(std::slice::from_ref(&pins.hub_key))?[0];
         let (publishers, operators) = (keys(&pins.publishers)?, keys(&pins.operators)?);
         let Pins { building, hub, .. } = pins;
-        Ok(Self { building, hub, expires, hub_key, publishers, operators, key, certificate, ca })
+        Ok(Self { building, hub, validity, ca_expires, hub_key, publishers, operators, key, certificate, ca })
     }
 
     /// The building of its certificate.
@@ -116,7 +118,18 @@ impl Identity {
     /// When its certificate expires, in seconds since 1970.
     #[must_use]
     pub const fn expires(&self) -> i64 {
-        self.expires
+        self.validity.expires
+    }
+
+    /// When the certificate of its hub's CA expires, in seconds since 1970.
+    #[must_use]
+    pub const fn ca_expires(&self) -> i64 {
+        self.ca_expires
+    }
+
+    /// When its certificate is to be renewed, in seconds since 1970.
+    pub(crate) fn renewal_due(&self) -> i64 {
+        self.validity.renewal_due(&self.certificate)
     }
 
     /// Its certificate, DER.

@@ -23,10 +23,12 @@ mod pem;
 mod port;
 mod rate;
 mod record;
+mod renewal;
 mod run;
 mod snapshot;
 mod tally;
 mod tls;
+mod waiting;
 mod window;
 mod wire;
 
@@ -35,4 +37,4 @@ pub use enrolment::{EnrolError, Enrolling, enrol};
 pub use identity::{Identity, IdentityError};
 pub use port::{Busy, HeadSeen, Leg, Port, Request, Run, State};
 pub use run::{Broken, Options, run};
-pub use tally::{CLOSE_CODES, Tally};
+pub use tally::{CLOSE_CODES, RENEWAL_OUTCOMES, Tally};

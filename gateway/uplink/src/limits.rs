@@ -19,6 +19,16 @@ pub(crate) const HUB_ADDRESSES_MAX: usize = 4;
 pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long an enrolment may take.
 pub(crate) const ENROL_PATIENCE: Duration = Duration::from_secs(20);
+/// Of how many parts of a certificate's life how many go by before it is renewed (SPEC 15.15).
+pub(crate) const RENEW_AFTER: (u32, u32) = (2, 3);
+/// The renewal comes by up to one part in so many of the life later.
+pub(crate) const RENEW_SPREAD: u32 = 12;
+/// How often one looks whether a renewal is due.
+pub(crate) const RENEW_LOOK: Duration = Duration::from_secs(60);
+/// How long a renewal may take.
+pub(crate) const RENEW_PATIENCE: Duration = Duration::from_secs(20);
+/// How long after a renewal that failed the next one is tried, at most; half of it at least.
+pub(crate) const RENEW_AGAIN: Duration = Duration::from_secs(2 * 3600);
 /// How long sent batches may stay without any acknowledgement.
 pub(crate) const ACKNOWLEDGEMENT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for the hub to hear of it.
@@ -28,8 +38,11 @@ pub(crate) const STREAMS_MAX: u32 = 3;
 
 /// The first pause between two attempts is random below this; each further one doubles it.
 pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-/// No pause is longer.
-pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// No pause is longer; one that would be is half of this at least, so that nobody waits much longer than the others for a hub
+/// that was away.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The pause while only a person can help, at most; half of it at least.
+pub(crate) const SOMEBODY_PAUSE: Duration = Duration::from_secs(60);
 /// Nor longer than this while the hub takes another connection of the building for living.
 pub(crate) const SECOND_CONNECTION_PAUSE_MAX: Duration = Duration::from_secs(4);
 /// A connection that lived so long counts as a good one, though there was nothing to acknowledge.
@@ -79,6 +92,9 @@ pub(crate) const SNAPSHOT_DISK_RESERVE: u64 = 32 << 20;
 pub(crate) const SNAPSHOT_PIECE_BYTES: usize = 64 * 1024;
 
 const _: () = {
+    assert!(RENEW_AFTER.0 < RENEW_AFTER.1 && RENEW_SPREAD > 1);
+    // What is asked again is asked when there is still time for it.
+    assert!(RENEW_AFTER.0 * RENEW_SPREAD + RENEW_AFTER.1 < RENEW_AFTER.1 * RENEW_SPREAD);
     assert!(KEEP_ALIVE.as_millis() * 3 < IDLE_MAX.as_millis());
     assert!(BATCH_EVENTS_BYTES * 2 <= WINDOW_BYTES);
     assert!(BATCH_EVENTS_BYTES <= BATCH_EVENTS_MAX);

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Body, Event, Events};
 use kalitka_protocol::limits::BATCH_FRAME_LEN;
-use kalitka_protocol::upstream::{Acknowledgement, Batch, Checkpoint, Fork, batch_signed, checkpoint_signed, kind};
+use kalitka_protocol::upstream::{
+    Acknowledgement, Batch, Checkpoint, Fork, Pace, batch_signed, checkpoint_signed, kind,
+};
 use quinn::{Connection, RecvStream, SendStream};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::time::sleep;
@@ -63,12 +65,11 @@ impl Record<'_> {
     async fn drain(&self, stream: &mut SendStream, leg: Leg, came_from: Option<EpochId>) -> Result<Leg, End> {
         let Leg { epoch, mut next } = leg;
         loop {
-            let pace = rate::pace(self.connection);
-            self.window.room(pace.window).await;
+            let bytes_max = self.window.room(rate::pace(self.connection)).await;
             if self.window.is_forked(epoch) {
                 return Ok(Leg { epoch, next: u64::MAX });
             }
-            let read = |reply| Request::Read { epoch, from: next, bytes_max: pace.batch, reply };
+            let read = |reply| Request::Read { epoch, from: next, bytes_max, reply };
             let run = self.context.port.ask("events", read).await?.map_err(End::Journal)?;
             let Some(run) = run else { return Ok(Leg { epoch, next }) };
             if run.epoch != epoch || run.first < next || run.count == 0 {
@@ -115,7 +116,8 @@ impl Record<'_> {
                 kind::ACKNOWLEDGEMENT => self.acknowledged(&message.body).await?,
                 kind::FORK => self.forked(&message.body).await?,
                 kind::CHECKPOINT => self.checkpoint(&message.body).await?,
-                known if wire::is_known(known) => {
+                kind::PACE => self.paced(&message.body)?,
+                known if kind::is_known(known) => {
                     return Err(End::malformed("the record stream", format!("a message of kind {known}")));
                 }
                 _ => {}
@@ -133,6 +135,13 @@ impl Record<'_> {
         self.context.tally.round_trip_us.store(round_trip, Relaxed);
         Tally::add(&self.context.tally.acknowledgements, 1);
         self.context.port.tell(|| Request::Acknowledged { epoch, number }).await;
+        Ok(())
+    }
+
+    fn paced(&self, body: &[u8]) -> Result<(), End> {
+        let Pace { bytes } = Pace::parse(body).map_err(|why| End::unparsed("a pace", why))?;
+        self.window.limit(usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.context.tally.pace.store(u64::from(bytes), Relaxed);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kalitka_protocol::EpochId;
-use kalitka_protocol::upstream::{HUB_NAME, close};
+use kalitka_protocol::upstream::{ALPN, ALPN_RENEW, HUB_NAME, close};
 use quinn::{Connection, Endpoint, VarInt};
 use tokio::net::lookup_host;
 use tokio::sync::watch;
@@ -19,12 +19,12 @@ use crate::connection::{Context, serve};
 use crate::end::End;
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{
-    BACKOFF_MAX, CONNECT_PATIENCE, EPOCHS_MAX, GOOD_AFTER, HUB_ADDRESSES_MAX, SECOND_CONNECTION_PAUSE_MAX,
-    SHUTDOWN_PATIENCE,
+    BACKOFF_FIRST, CONNECT_PATIENCE, EPOCHS_MAX, GOOD_AFTER, HUB_ADDRESSES_MAX, SECOND_CONNECTION_PAUSE_MAX,
+    SHUTDOWN_PATIENCE, SOMEBODY_PAUSE,
 };
 use crate::port::{Port, Run, State};
 use crate::tally::Tally;
-use crate::tls;
+use crate::{renewal, tls};
 
 /// What the uplink is told about its place.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Options {
     pub snapshots: PathBuf,
     /// What decides how fast may be sent.
     pub congestion: Congestion,
+    /// Reads the wall clock, since 1970: it says when the certificate is to be renewed.
+    pub wall: fn() -> Duration,
 }
 
 /// Why there can be no uplink at all.
@@ -76,8 +78,21 @@ pub async fn run(
 ) -> Result<(), Broken> {
     let identity = Arc::new(read(&options)?);
     let (options, port) = (Arc::new(options), Arc::new(port));
-    let mut context = Context { options, identity, port, tally, clock: Arc::new(clock), history: Arc::default() };
+    let mut context = Context {
+        options,
+        identity,
+        port,
+        tally,
+        clock: Arc::new(clock),
+        history: Arc::default(),
+        next_renewal: Arc::default(),
+    };
     let mut backoff = Backoff::default();
+    // The power comes back to a whole city at one moment.
+    tokio::select! {
+        () = sleep(BACKOFF_FIRST.mul_f64(fastrand::f64())) => {}
+        () = ended(&mut shutdown) => {}
+    }
     loop {
         let attempt = backoff.failures().saturating_add(1);
         context.port.state.send_replace(State::Connecting { attempt });
@@ -140,21 +155,39 @@ async fn attempt_once(context: &mut Context, tried: &mut Tried) -> End {
         Ok(identity) => context.identity = Arc::new(identity),
         Err(why) => return End::Lost(why.to_string()),
     }
-    match connect(context, tried).await {
+    context.tally.show_expiry(&context.identity);
+    match connect(context, ALPN, tried).await {
         Ok(connection) => {
             tried.since = Some((context.clock)());
-            serve(context, &connection, &tried.is_good).await
+            let end = serve(context, &connection, &tried.is_good).await;
+            if !end.is_expired() {
+                return end;
+            }
+            context.tally.closed_with(u64::from(close::EXPIRED));
+            renew_expired(context, tried).await
+        }
+        Err(end) => end,
+    }
+}
+
+/// A connection by a certificate that has expired, which is good for its renewal and for nothing else.
+async fn renew_expired(context: &Context, tried: &mut Tried) -> End {
+    match connect(context, ALPN_RENEW, tried).await {
+        Ok(connection) => {
+            let end = renewal::once(context, &connection).await;
+            connection.close(VarInt::from_u32(end.code()), end.text().as_bytes());
+            end
         }
         Err(end) => end,
     }
 }
 
 /// A connection to the first address of the hub that gives one.
-async fn connect(context: &Context, tried: &mut Tried) -> Result<Connection, End> {
+async fn connect(context: &Context, alpn: &[u8], tried: &mut Tried) -> Result<Connection, End> {
     let hub = context.options.hub.as_deref().unwrap_or(context.identity.hub());
     let unknown = |why: &dyn std::fmt::Display| End::Lost(format!("{hub}: no address of the hub: {why}"));
     let addresses = lookup_host(hub).await.map_err(|error| unknown(&error))?;
-    let config = tls::connection(&context.identity, context.options.congestion).map_err(End::Lost)?;
+    let config = tls::connection(&context.identity, alpn, context.options.congestion).map_err(End::Lost)?;
     let mut end = unknown(&"the name has none");
     for address in addresses.take(HUB_ADDRESSES_MAX) {
         let endpoint = endpoint_for(address)?;
@@ -193,7 +226,7 @@ fn pause(context: &Context, backoff: &mut Backoff, tried: &Tried, end: &End) -> 
     }
     let chance = fastrand::f64();
     let pause = match code {
-        _ if needs_somebody(code) => BACKOFF_MAX.mul_f64(chance.max(0.5)),
+        _ if needs_somebody(code) => SOMEBODY_PAUSE.mul_f64(f64::midpoint(1.0, chance)),
         // After a crash it is our own, which the hub forgets when it has been silent for long enough.
         Some(SECOND_CONNECTION) => backoff.pause(chance).min(SECOND_CONNECTION_PAUSE_MAX),
         _ => backoff.pause(chance),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kalitka_protocol::limits::LIVE_LEN_MAX;
-use kalitka_protocol::upstream::{ALPN, ALPN_ENROL, Token};
+use kalitka_protocol::upstream::{ALPN_ENROL, Token};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, IdleTimeout, TransportConfig, VarInt};
 use rustls::client::WebPkiServerVerifier;
@@ -17,18 +17,18 @@ use crate::congestion::Congestion;
 use crate::identity::Identity;
 use crate::limits::{DATAGRAM_BUFFER_BYTES, IDLE_MAX, KEEP_ALIVE, SEND_WINDOW_BYTES, STREAMS_MAX};
 
-/// A gateway's connection: its certificate, and a hub under the pinned CA (SPEC 15.1).
+/// A gateway's connection for the application protocol `alpn`: its certificate, and a hub under the pinned CA (SPEC 15.1).
 ///
 /// # Errors
 /// What the CA's certificate is not good for.
-pub(crate) fn connection(identity: &Identity, congestion: Congestion) -> Result<ClientConfig, String> {
+pub(crate) fn connection(identity: &Identity, alpn: &[u8], congestion: Congestion) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     roots.add(identity.ca().clone()).map_err(|error| format!("the pinned CA certificate: {error}"))?;
     let certificate = CertificateDer::from(identity.certificate().to_vec());
     let certified = CertifiedKey::new(vec![certificate], identity.key().tls());
     let mut config =
         builder()?.with_root_certificates(roots).with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     quic(config, congestion)
 }
 

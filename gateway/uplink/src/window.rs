@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::limits::{EPOCHS_MAX, WINDOW_BATCHES};
 use crate::port::{Leg, Run};
+use crate::rate::Pace;
 
 /// The batches on their way, of one connection. One end sends, the other acknowledges.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ struct Inner {
     bytes: usize,
     epochs: Vec<Epoch>,
     is_good: bool,
+    /// What the hub lets be on its way (SPEC 15.16); `None` while it has not said.
+    limit: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -100,16 +103,18 @@ impl Window {
         self.lock().epochs.iter().any(|known| known.id == epoch && known.is_forked)
     }
 
-    /// Waits until fewer than `bytes_max` bytes are on their way.
-    pub(crate) async fn room(&self, bytes_max: usize) {
+    /// The hub lets so many bytes be on their way.
+    pub(crate) fn limit(&self, bytes: usize) {
+        self.lock().limit = Some(bytes);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until there is room on the line and at the hub; gives how many bytes the next batch may have.
+    pub(crate) async fn room(&self, pace: Pace) -> usize {
         loop {
             let changed = self.changed.notified();
-            let has_room = {
-                let inner = self.lock();
-                inner.bytes < bytes_max && inner.batches.len() < WINDOW_BATCHES
-            };
-            if has_room {
-                return;
+            if let Some(batch) = self.lock().room(pace) {
+                return batch;
             }
             changed.await;
         }
@@ -136,6 +141,14 @@ impl Window {
 }
 
 impl Inner {
+    /// Bytes of the next batch, if there is room for it.
+    fn room(&self, pace: Pace) -> Option<usize> {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let batch = pace.batch.min(limit / 2);
+        let fits = self.bytes < pace.window && self.bytes.saturating_add(batch) <= limit;
+        (fits && self.batches.len() < WINDOW_BATCHES).then_some(batch)
+    }
+
     fn find(&mut self, epoch: EpochId, number: u64) -> Result<&mut Epoch, NotSent> {
         self.epochs.iter_mut().find(|known| known.id == epoch && number <= known.sent).ok_or(NotSent)
     }
@@ -211,11 +224,23 @@ mod tests {
     #[tokio::test]
     async fn room_comes_with_an_acknowledgement() {
         let window = window();
-        let room = window.room(250);
+        let room = window.room(Pace { batch: 100, window: 250 });
         tokio::pin!(room);
-        let waits = tokio::select! { biased; () = &mut room => false, () = std::future::ready(()) => true };
+        let waits = tokio::select! { biased; _ = &mut room => false, () = std::future::ready(()) => true };
         assert!(waits);
         window.acknowledge(A, 14).unwrap();
-        room.await;
+        assert_eq!(room.await, 100);
+    }
+
+    #[test]
+    fn hubs_limit_holds_for_what_is_on_its_way_and_the_next_batch_together() {
+        let window = window();
+        let fast = Pace { batch: 1000, window: 10_000 };
+        assert_eq!(window.lock().room(fast), Some(1000), "without a word the line alone counts");
+        for (limit, batch) in [(10_000, Some(1000)), (1300, Some(650)), (600, Some(300)), (599, Some(299)), (500, None)]
+        {
+            window.limit(limit);
+            assert_eq!(window.lock().room(fast), batch, "{limit}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Messages on QUIC streams (SPEC 15.2).
 
-use kalitka_protocol::upstream::{Head, MESSAGE_HEAD_LEN, kind, message};
+use kalitka_protocol::upstream::{Head, MESSAGE_HEAD_LEN, message};
 use kalitka_protocol::wire::{NoRoom, Writer};
 use quinn::{RecvStream, SendStream};
 
@@ -48,9 +48,4 @@ pub(crate) async fn send(
 ) -> Result<(), End> {
     stream.write_all(&compose(kind, body_max, emit)?).await?;
     Ok(())
-}
-
-/// Whether SPEC has this kind: such a message on a stream that is not its own is a breach, any other is skipped.
-pub(crate) fn is_known(code: u8) -> bool {
-    matches!(code, kind::HELLO..=kind::SNAPSHOT_WANTED | kind::ENROL..=kind::ENROL_REFUSED)
 }

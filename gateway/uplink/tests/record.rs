@@ -9,7 +9,7 @@ use std::time::Duration;
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::chain_all;
 use kalitka_protocol::upstream::{
-    Batch, Checkpoint, Position, PositionEntry, batch_signed, checkpoint_signed, close, kind,
+    Batch, Checkpoint, Pace, Position, PositionEntry, batch_signed, checkpoint_signed, close, kind,
 };
 use kalitka_uplink::State;
 use quinn::{ConnectionError, VarInt};
@@ -151,12 +151,17 @@ fn sending_stops_at_the_window_until_something_is_acknowledged() {
         let rig = Rig::start();
         rig.journal.commit_many(100_000);
         let mut link = rig.hub.fresh().await;
-        let mut last = 0;
+        let mut body = link.batch().await;
         let mut bytes = 0;
-        while let Ok(body) = tokio::time::timeout(Duration::from_millis(700), link.batch()).await {
+        let last = loop {
             let batch = Batch::parse(&body).unwrap();
-            (last, bytes) = (batch.last(), bytes + batch.events.len());
-        }
+            bytes += batch.events.len();
+            let last = batch.last();
+            match tokio::time::timeout(Duration::from_millis(700), link.batch()).await {
+                Ok(next) => body = next,
+                Err(_) => break last,
+            }
+        };
         // At most the largest window and the batch that fills it; at least the smallest.
         assert!(last < 100_001 && (32 * 1024..=2304 * 1024).contains(&bytes), "{last} {bytes}");
         link.acknowledge(EPOCH, last).await;
@@ -228,7 +233,8 @@ fn position_that_does_not_answer_the_hello_ends_the_connection() {
 #[test]
 fn each_code_of_the_hub_is_shown_counted_and_tried_again() {
     within_a_minute(async {
-        for code in 1..=9 {
+        // Expired, 9, is answered by a renewal.
+        for code in (1..=10).filter(|&code| code != close::EXPIRED) {
             let mut rig = Rig::start();
             let link = rig.hub.fresh().await;
             link.close(code, "because");
@@ -314,5 +320,53 @@ fn end_of_the_process_is_told_to_the_hub() {
         rig.uplink.await.unwrap().unwrap();
         assert_eq!(*rig.state.borrow(), State::Off);
         assert!(read(&mut link.receive).await.is_none());
+    });
+}
+
+/// SPEC 15.16.
+#[test]
+fn hub_that_asks_for_less_gets_less() {
+    within_a_minute(async {
+        let rig = Rig::start();
+        let mut link = rig.hub.fresh().await;
+        send(&mut link.send, kind::PACE, |out| Pace { bytes: 32_768 }.emit(out)).await;
+        until_paced(&rig, 32_768).await;
+        rig.journal.commit_many(4000);
+        let (mut on_the_way, mut sent) = (0, 0);
+        while sent < 4000 * 112 {
+            let body = link.batch().await;
+            let batch = Batch::parse(&body).unwrap();
+            on_the_way += batch.events.len();
+            sent += batch.events.len();
+            assert!(on_the_way <= 32_768, "{on_the_way} bytes are on their way");
+            // As late as can be: there is no room for another one of this size.
+            if on_the_way + 16_384 > 32_768 {
+                link.acknowledge(batch.epoch, batch.last()).await;
+                on_the_way = 0;
+            }
+        }
+        send(&mut link.send, kind::PACE, |out| Pace { bytes: 1 << 20 }.emit(out)).await;
+        until_paced(&rig, 1 << 20).await;
+        rig.journal.commit_many(4000);
+        // More is let through when there is more.
+        while Batch::parse(&link.batch().await).unwrap().events.len() <= 16_384 {}
+    });
+}
+
+async fn until_paced(rig: &Rig, bytes: u64) {
+    while rig.tally.pace.load(Relaxed) != bytes {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// SPEC 15.16.
+#[test]
+fn pace_below_the_least_ends_the_connection() {
+    within_a_minute(async {
+        let mut rig = Rig::start();
+        let mut link = rig.hub.fresh().await;
+        send(&mut link.send, kind::PACE, |out| out.put(&[0, 0, 0, 0, 0, 0, 0, 0])).await;
+        let (_, text) = rig.down().await;
+        assert!(text.contains("a pace"), "{text}");
     });
 }

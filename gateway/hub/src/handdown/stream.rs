@@ -42,7 +42,7 @@ pub(crate) async fn read(stream: &mut RecvStream, awaited: u8, body_max: usize) 
             stream.read_exact(&mut body).await.map_err(broken)?;
             return Ok(body);
         }
-        if is_known(head.kind) {
+        if kind::is_known(head.kind) {
             return Err(NoMessage::Malformed(Malformed::Value("message kind")));
         }
         let mut skipped = [0; 512];
@@ -52,11 +52,6 @@ pub(crate) async fn read(stream: &mut RecvStream, awaited: u8, body_max: usize) 
             left -= step;
         }
     }
-}
-
-/// Whether SPEC 15.2 has the kind.
-const fn is_known(kind: u8) -> bool {
-    matches!(kind, kind::HELLO..=kind::SNAPSHOT_WANTED | kind::ENROL..=kind::ENROL_REFUSED)
 }
 
 fn broken(error: ReadExactError) -> NoMessage {

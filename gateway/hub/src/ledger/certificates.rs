@@ -13,7 +13,7 @@ use redb::{ReadableTable, WriteTransaction};
 /// By the hash of the token's secret.
 const TOKENS: Sheet<&[u8; 32]> = Sheet::new("tokens");
 /// By serial number.
-const CERTIFICATES: Sheet<&[u8]> = Sheet::new("certificates");
+pub(super) const CERTIFICATES: Sheet<&[u8]> = Sheet::new("certificates");
 
 /// A token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,7 +211,11 @@ impl Ledger<'_> {
     }
 }
 
-fn add_certificate(transaction: &WriteTransaction, building: u32, issued: &Issued) -> Result<(), LedgerError> {
+pub(super) fn add_certificate(
+    transaction: &WriteTransaction,
+    building: u32,
+    issued: &Issued,
+) -> Result<(), LedgerError> {
     let entry = CertificateEntry {
         serial: issued.serial.clone(),
         building,

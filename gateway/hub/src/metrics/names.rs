@@ -14,6 +14,11 @@ pub(crate) const COMMIT_SECONDS: &str = "kalitka_hub_commit_seconds";
 pub(crate) const STORE_FAILED: &str = "kalitka_hub_store_failed";
 pub(crate) const STORE_REOPENED: &str = "kalitka_hub_store_reopened_total";
 pub(crate) const ENROLMENTS: &str = "kalitka_hub_enrolments_total";
+pub(crate) const RENEWALS: &str = "kalitka_hub_renewals_total";
+pub(crate) const CERTIFICATE_EXPIRES: &str = "kalitka_hub_certificate_expires_seconds";
+pub(crate) const GATEWAY_EXPIRES: &str = "kalitka_hub_gateway_certificate_expires_seconds";
+pub(crate) const WAITING_BYTES: &str = "kalitka_hub_waiting_bytes";
+pub(crate) const PACE_BYTES: &str = "kalitka_hub_pace_bytes";
 pub(crate) const SNAPSHOTS: &str = "kalitka_hub_snapshots_total";
 pub(crate) const COMMANDS: &str = "kalitka_hub_commands_total";
 pub(crate) const FEEDS: &str = "kalitka_hub_feeds";
@@ -32,6 +37,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (COMMITS, "Commits of the store with batches"),
     (STORE_REOPENED, "Times that the store was opened again after an error"),
     (ENROLMENTS, "Requests of boxes for a certificate, by what became of them"),
+    (RENEWALS, "Requests of gateways for their next certificate, by what became of them"),
     (SNAPSHOTS, "Snapshots handed down, by what the gateway said"),
     (COMMANDS, "Results of commands handed down"),
     (FEEDS_ENDED, "Feeds that ended, by why"),
@@ -42,5 +48,9 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
 pub(crate) const GAUGES: &[(&str, &str)] = &[
     (BUILD_INFO, "Always 1; the version is in the label"),
     (CONNECTIONS, "Gateways that are connected"),
+    (CERTIFICATE_EXPIRES, "When the hub's own certificate and its CA's expire, in seconds since 1970"),
+    (GATEWAY_EXPIRES, "When the first building's newest certificate that is not revoked expires; 0 for none"),
+    (WAITING_BYTES, "Bytes of batches that are read and not yet durable"),
+    (PACE_BYTES, "Bytes of events that each gateway may have sent and not acknowledged"),
     (STORE_FAILED, "1 while the store has failed and is not open again"),
 ];

@@ -133,6 +133,12 @@ impl Authority {
     }
 }
 
+/// From when to when `certificate` holds, in seconds since 1970; `None` when it cannot be read.
+pub(super) fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some((parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()))
+}
+
 /// The name of `building` in its gateway's certificate (SPEC 15.1).
 pub(crate) fn building_urn(building: u32) -> String {
     format!("{BUILDING_NAME}{building}")

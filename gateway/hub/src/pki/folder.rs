@@ -12,10 +12,10 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::Pki;
-use super::authority::{Authority, generate_key};
+use super::authority::{Authority, generate_key, validity};
 use crate::durable;
 use crate::failure::Failure;
-use crate::limits::PKI_FILE_BYTES_MAX;
+use crate::limits::{HUB_RENEW_AFTER, PKI_FILE_BYTES_MAX};
 use crate::state;
 
 const FOLDER: &str = "pki";
@@ -116,6 +116,35 @@ pub(super) fn open(state: &Path) -> Result<Pki, Failure> {
     let checkpoint = Ed25519KeyPair::from_pkcs8_maybe_unchecked(read_key(&path)?.secret_pkcs8_der());
     let checkpoint = checkpoint.map_err(|error| wrong(&path, &error))?;
     Ok(Pki { authority, certificate, key: Zeroizing::new(hub.serialize_der()), checkpoint })
+}
+
+/// See [`Pki::open_current`]. The key stays: on it hangs by what gateways know a hub that was started again.
+///
+/// # Errors
+/// As [`Pki::open`]; a new certificate that cannot be kept is no reason not to serve with the old one.
+pub(super) fn open_current(state: &Path, now: i64) -> Result<Pki, Failure> {
+    let mut pki = open(state)?;
+    if !is_old(&pki.certificate, now) {
+        return Ok(pki);
+    }
+    let folder = state.join(FOLDER);
+    let hub = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(pki.key.to_vec()), &PKCS_ED25519);
+    let hub = hub.map_err(|error| wrong(&folder.join(HUB_KEY), &error))?;
+    let issued = pki.authority.issue_hub(&hub, now)?;
+    match durable::replace(&folder.join(HUB_CERTIFICATE), issued.pem.as_bytes()) {
+        Ok(()) => {
+            tracing::info!(not_after = issued.not_after, "the hub's certificate was old; it has a new one");
+            pki.certificate = issued.certificate.into();
+        }
+        Err(error) => tracing::warn!(%error, "the hub's certificate is old, and a new one cannot be kept"),
+    }
+    Ok(pki)
+}
+
+fn is_old(certificate: &CertificateDer<'_>, now: i64) -> bool {
+    let Some((not_before, not_after)) = validity(certificate) else { return false };
+    let (of, all) = HUB_RENEW_AFTER;
+    now >= not_before.saturating_add(not_after.saturating_sub(not_before).max(0) / all * of)
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

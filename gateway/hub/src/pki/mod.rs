@@ -21,6 +21,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::metrics::names;
 
 /// What `pki init` made, opened.
 pub(crate) struct Pki {
@@ -39,6 +40,23 @@ impl Pki {
     /// `pki init` made.
     pub(crate) fn open(state: &Path) -> Result<Self, Failure> {
         folder::open(state)
+    }
+
+    /// The same; but when most of the life of the hub's own certificate is over, it has a new one for the same key first.
+    ///
+    /// # Errors
+    /// As [`Pki::open`].
+    pub(crate) fn open_current(state: &Path, now: i64) -> Result<Self, Failure> {
+        folder::open_current(state, now)
+    }
+
+    /// Shows when the hub's certificate and the CA's expire.
+    pub(crate) fn show_expiry(&self) {
+        for (label, certificate) in [("hub", &self.certificate), ("ca", self.ca())] {
+            let seconds = authority::validity(certificate).map_or(0, |(_, not_after)| not_after);
+            #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 stay far below 2^52")]
+            metrics::gauge!(names::CERTIFICATE_EXPIRES, "certificate" => label).set(seconds as f64);
+        }
     }
 
     /// What signs gateways' certificates.

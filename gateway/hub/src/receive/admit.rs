@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use kalitka_protocol::upstream::{ALPN_ENROL, close};
+use kalitka_protocol::upstream::{ALPN_ENROL, ALPN_RENEW, close};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ConnectionError, Incoming};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
+use super::places::Place;
 use super::record;
 use crate::alarms::AlarmKind;
 use crate::clock::Clock;
@@ -19,10 +20,11 @@ use crate::ledger::{self, Standing};
 use crate::limits::{HANDSHAKE_PATIENCE, LIFE_LOOK, LIFE_PATIENCE};
 use crate::metrics::names;
 use crate::pki::GatewayCertificate;
+use crate::renew;
 use crate::store::Work;
 
 /// Shakes hands with `incoming` and serves the connection to its end. `place` is given back with the handshake.
-pub(super) async fn admit(hub: Arc<Hub>, incoming: Incoming, works: mpsc::Sender<Work>, place: OwnedSemaphorePermit) {
+pub(super) async fn admit(hub: Arc<Hub>, incoming: Incoming, works: mpsc::Sender<Work>, place: Place) {
     let peer = incoming.remote_address();
     let shaken = match incoming.accept() {
         Ok(connecting) => timeout(HANDSHAKE_PATIENCE, connecting).await,
@@ -46,6 +48,20 @@ pub(super) async fn admit(hub: Arc<Hub>, incoming: Incoming, works: mpsc::Sender
             return quic.close(close::NO_BUILDING.into(), error.as_bytes());
         }
     };
+    let is_expired = Clock::wall_seconds() > certificate.not_after;
+    if is_expired {
+        renew::note_expired(&hub, &certificate, peer);
+    }
+    if protocol(&quic).as_deref() == Some(ALPN_RENEW) {
+        if !is_refused(&hub, &quic, &certificate).await {
+            renew::alone(&hub, &quic, &certificate).await;
+        }
+        return;
+    }
+    if is_expired {
+        count_refused("expired");
+        return quic.close(close::EXPIRED.into(), b"the certificate has expired; it may only be renewed");
+    }
     if let Some(connection) = take_in(&hub, quic, certificate).await {
         metrics::gauge!(names::CONNECTIONS).increment(1);
         tracing::info!(building = connection.building, %peer, "a gateway has connected");
@@ -73,14 +89,13 @@ fn certificate(quic: &quinn::Connection) -> Result<GatewayCertificate, String> {
 async fn take_in(hub: &Arc<Hub>, quic: quinn::Connection, certificate: GatewayCertificate) -> Option<Arc<Connection>> {
     let connection = Arc::new(Connection {
         building: certificate.building,
-        serial: certificate.serial.clone(),
-        key: certificate.public_key,
+        certificate: certificate.clone(),
         quic,
         outbound: Notify::new(),
         since_us: Clock::wall_us(),
         acknowledged: 0.into(),
     });
-    if is_refused(hub, &connection, &certificate).await {
+    if is_refused(hub, &connection.quic, &certificate).await {
         return None;
     }
     while let Err(other) = hub.connections.take(&connection) {
@@ -97,18 +112,19 @@ async fn take_in(hub: &Arc<Hub>, quic: quinn::Connection, certificate: GatewayCe
         hub.connections.leave(&other);
     }
     // Looked at again: whoever revokes now finds the connection.
-    if is_refused(hub, &connection, &certificate).await {
+    if is_refused(hub, &connection.quic, &certificate).await {
         hub.connections.leave(&connection);
         return None;
     }
     Some(connection)
 }
 
-/// Whether the connection's certificate is revoked, or nobody can tell: then it is closed.
-async fn is_refused(hub: &Arc<Hub>, connection: &Arc<Connection>, certificate: &GatewayCertificate) -> bool {
+/// Whether the certificate that a connection shows is revoked, or nobody can tell: then it is closed.
+async fn is_refused(hub: &Arc<Hub>, quic: &quinn::Connection, certificate: &GatewayCertificate) -> bool {
     let shown = certificate.clone();
     let standing = ledger::with(hub, move |_, ledger| Ok(ledger.standing(&shown)?)).await;
-    let peer = connection.quic.remote_address();
+    let (peer, building) = (quic.remote_address(), certificate.building);
+    let close = |code: u32, text: &str| quic.close(code.into(), text.as_bytes());
     match standing {
         Ok(Standing::Good) => false,
         Ok(Standing::Unknown) => {
@@ -116,20 +132,20 @@ async fn is_refused(hub: &Arc<Hub>, connection: &Arc<Connection>, certificate: &
                 "a certificate of ours that this store has never seen came from {peer}; if the store is a new one or was \
                  restored, revoke again what was revoked since"
             );
-            hub.alarms.raise(AlarmKind::Certificate, Some(connection.building), text);
+            hub.alarms.raise(AlarmKind::Certificate, Some(building), text);
             false
         }
         Ok(Standing::Revoked) => {
             count_refused("revoked");
             let text = format!("a revoked certificate was used from {peer}");
-            hub.alarms.raise(AlarmKind::Revoked, Some(connection.building), text);
-            connection.close(close::REVOKED, "the certificate is revoked; enrol again");
+            hub.alarms.raise(AlarmKind::Revoked, Some(building), text);
+            close(close::REVOKED, "the certificate is revoked; enrol again");
             true
         }
         Err(error) => {
             count_refused("store");
-            tracing::error!(building = connection.building, %error, "cannot tell whether a certificate is revoked");
-            connection.close(close::NOT_NOW, "the hub takes nothing now; try again later");
+            tracing::error!(building, %error, "cannot tell whether a certificate is revoked");
+            close(close::NOT_NOW, "the hub takes nothing now; try again later");
             true
         }
     }

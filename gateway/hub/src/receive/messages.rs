@@ -1,30 +1,17 @@
 //! Messages of a gateway's stream (SPEC 15.2).
 
+use std::sync::Arc;
+
 use kalitka_protocol::limits::MESSAGE_HEAD_LEN;
 use kalitka_protocol::upstream::{Head, kind};
 use kalitka_protocol::wire::Malformed;
 use quinn::{ReadExactError, RecvStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::record::Ended;
+use crate::limits::BATCH_PATIENCE;
 
-/// The kinds that stand in SPEC 15.2.
-const KNOWN: [u8; 15] = [
-    kind::HELLO,
-    kind::POSITION,
-    kind::BATCH,
-    kind::ACKNOWLEDGEMENT,
-    kind::CHECKPOINT,
-    kind::LIVE,
-    kind::SNAPSHOT,
-    kind::SNAPSHOT_RESULT,
-    kind::COMMAND,
-    kind::COMMAND_RESULT,
-    kind::FORK,
-    kind::SNAPSHOT_WANTED,
-    kind::ENROL,
-    kind::ENROLLED,
-    kind::ENROL_REFUSED,
-];
 const SKIPPED_AT_ONCE: usize = 4096;
 
 /// The body of the next message, which has to be of the kind `wanted`. Unknown kinds are skipped; a known one that does
@@ -33,6 +20,35 @@ const SKIPPED_AT_ONCE: usize = 4096;
 /// # Errors
 /// [`Ended`] when none comes.
 pub(super) async fn next(stream: &mut RecvStream, wanted: u8) -> Result<Vec<u8>, Ended> {
+    let len = next_len(stream, wanted).await?;
+    body(stream, len).await
+}
+
+/// The same, with room for it in `room` before its body is read; the place is given back with what is returned beside it.
+///
+/// # Errors
+/// [`Ended`] when none comes, or not all of it in time.
+pub(super) async fn next_within(
+    stream: &mut RecvStream,
+    wanted: u8,
+    room: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Ended> {
+    let len = next_len(stream, wanted).await?;
+    let bytes = u32::try_from(len).map_err(|_| Ended::from(Malformed::Value("message length")))?;
+    let place = Arc::clone(room).acquire_many_owned(bytes).await.map_err(|_| Ended::NotNow)?;
+    // Whoever begins a batch and does not end it takes room from the others.
+    let slow = |_| Ended::Malformed(format!("a batch not whole within {} s", BATCH_PATIENCE.as_secs()));
+    Ok((timeout(BATCH_PATIENCE, body(stream, len)).await.map_err(slow)??, place))
+}
+
+async fn body(stream: &mut RecvStream, len: usize) -> Result<Vec<u8>, Ended> {
+    let mut body = vec![0; len];
+    stream.read_exact(&mut body).await.map_err(broken)?;
+    Ok(body)
+}
+
+/// The length of the next message of the kind `wanted`, its head read.
+async fn next_len(stream: &mut RecvStream, wanted: u8) -> Result<usize, Ended> {
     loop {
         let mut head = [0; MESSAGE_HEAD_LEN];
         match stream.read_exact(&mut head).await {
@@ -42,11 +58,9 @@ pub(super) async fn next(stream: &mut RecvStream, wanted: u8) -> Result<Vec<u8>,
         let head = Head::parse(&head).map_err(Ended::from)?;
         let mut left = usize::try_from(head.len).map_err(|_| Ended::from(Malformed::Value("message length")))?;
         if head.kind == wanted {
-            let mut body = vec![0; left];
-            stream.read_exact(&mut body).await.map_err(broken)?;
-            return Ok(body);
+            return Ok(left);
         }
-        if KNOWN.contains(&head.kind) {
+        if kind::is_known(head.kind) {
             return Err(Ended::Malformed(format!("a message of kind {} does not belong here", head.kind)));
         }
         let mut skipped = vec![0; left.min(SKIPPED_AT_ONCE)];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kalitka_protocol::EpochId;
 use kalitka_protocol::limits::MESSAGE_HEAD_LEN;
 use kalitka_protocol::upstream::{
-    Acknowledgement, Batch, Checkpoint, Fork, Hello, Position, PositionEntry, close, kind, message,
+    Acknowledgement, Batch, Checkpoint, Fork, Hello, Pace, Position, PositionEntry, close, kind, message,
 };
 use kalitka_protocol::wire::{Malformed, NoRoom, Writer};
 use quinn::{RecvStream, SendStream};
@@ -20,6 +20,7 @@ use crate::handdown;
 use crate::hub::Hub;
 use crate::limits::{ADDRESS_LOOK, BATCHES_WAITING_MAX, HELLO_PATIENCE};
 use crate::metrics::names;
+use crate::renew;
 use crate::store::{Checked, Forked, NotNow, NotSound, StoreError, Taken, Work};
 
 /// Room for the longest message that goes out: a position of 16 entries.
@@ -75,6 +76,12 @@ impl From<NotSound> for Ended {
     }
 }
 
+impl From<Result<(), renew::Malformed>> for Ended {
+    fn from(ended: Result<(), renew::Malformed>) -> Self {
+        ended.map_or_else(|error| Self::Malformed(error.to_string()), |()| Self::Gone)
+    }
+}
+
 impl From<quinn::WriteError> for Ended {
     fn from(_: quinn::WriteError) -> Self {
         Self::Gone
@@ -104,6 +111,7 @@ pub(super) async fn serve(hub: &Arc<Hub>, connection: &Arc<Connection>, works: &
                 ended = batches => ended,
                 ended = live::serve(hub, connection) => ended,
                 () = note_addresses(connection) => Ended::Gone,
+                ended = renew::serve(hub, &connection.quic, &connection.certificate) => ended.into(),
                 () = handdown::run(Arc::clone(hub), Arc::clone(connection), hello.generation) => Ended::Gone,
             }
         }
@@ -190,7 +198,7 @@ async fn batches(
     let take = async {
         let forked = Forked::default();
         let ended = loop {
-            match take(connection, works, &mut receive, &forked).await {
+            match take(hub, connection, works, &mut receive, &forked).await {
                 Ok(batch) => {
                     if under_way.send(batch).await.is_err() {
                         break Ended::Gone;
@@ -203,12 +211,23 @@ async fn batches(
         ended
     };
     let answer = async {
-        while let Some(batch) = answers.recv().await {
-            if let Err(ended) = answer(hub, connection, &mut send, batch).await {
+        let mut pace = hub.connections.pace();
+        pace.mark_changed();
+        loop {
+            let said = tokio::select! {
+                batch = answers.recv() => match batch {
+                    Some(batch) => answer(hub, connection, &mut send, batch).await,
+                    None => return None,
+                },
+                Ok(()) = pace.changed() => {
+                    let bytes = *pace.borrow_and_update();
+                    tell_pace(connection, &mut send, bytes).await
+                }
+            };
+            if let Err(ended) = said {
                 return Some(ended);
             }
         }
-        None
     };
     tokio::pin!(take, answer);
     tokio::select! {
@@ -219,19 +238,26 @@ async fn batches(
 
 /// Reads and checks the next batch, and gives it to the writer.
 async fn take(
+    hub: &Hub,
     connection: &Connection,
     works: &mpsc::Sender<Work>,
     receive: &mut RecvStream,
     forked: &Forked,
 ) -> Result<UnderWay, Ended> {
-    let body = messages::next(receive, kind::BATCH).await?;
+    let (body, place) = messages::next_within(receive, kind::BATCH, &hub.room).await?;
     let batch = Batch::parse(&body)?;
-    let checked = Checked::check(connection.building, connection.key, &batch, Clock::wall_us())?;
+    let checked = Checked::check(connection.building, connection.certificate.public_key, &batch, Clock::wall_us())?;
     let (reply, taken) = oneshot::channel();
     let under_way = UnderWay { epoch: batch.epoch, last: batch.last(), hash: batch.hash, taken };
-    let work = Work { batch: checked, forked: forked.clone(), reply };
+    let work = Work { batch: checked, forked: forked.clone(), reply, place };
     works.send(work).await.map_err(|_| Ended::NotNow)?;
     Ok(under_way)
+}
+
+/// Tells the gateway how much it may have on its way; whether it obeys or not, no more of it waits here to be read.
+async fn tell_pace(connection: &Connection, send: &mut SendStream, bytes: u32) -> Result<(), Ended> {
+    connection.quic.set_receive_window(bytes.into());
+    write(send, kind::PACE, |out| Pace { bytes }.emit(out)).await
 }
 
 /// Waits until the writer has said what became of a batch, and tells the gateway.

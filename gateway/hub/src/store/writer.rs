@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kalitka_protocol::EpochId;
 use rustix::fs::statvfs;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::append::{Taken, append};
 use super::tables::Tables;
@@ -41,6 +41,9 @@ pub(crate) struct Work {
     pub(crate) batch: Checked,
     pub(crate) forked: Forked,
     pub(crate) reply: oneshot::Sender<Result<Taken, NotNow>>,
+    /// Its room among what is read and not yet durable.
+    #[expect(dead_code, reason = "it is given back when the work is dropped")]
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 /// Writes batches to the store, one group after the other.

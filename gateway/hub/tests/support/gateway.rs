@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalitka_protocol::upstream::{
-    ALPN, Acknowledgement, Checkpoint, Earlier, Fork, HUB_NAME, Head, Hello, Position, kind, message,
+    ALPN, Acknowledgement, Checkpoint, Earlier, Fork, HUB_NAME, Head, Hello, Pace, Position, kind, message,
 };
 use kalitka_protocol::wire::Writer;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -106,8 +106,17 @@ impl Identity {
 
     /// Shakes hands with the hub.
     pub(crate) async fn connect(&self, hub: SocketAddr) -> Result<(Endpoint, Connection), ConnectionError> {
+        self.connect_for(ALPN, hub).await
+    }
+
+    /// Shakes hands with the hub for another application protocol.
+    pub(crate) async fn connect_for(
+        &self,
+        alpn: &[u8],
+        hub: SocketAddr,
+    ) -> Result<(Endpoint, Connection), ConnectionError> {
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let connecting = endpoint.connect_with(self.config(ALPN), hub, HUB_NAME).unwrap();
+        let connecting = endpoint.connect_with(self.config(alpn), hub, HUB_NAME).unwrap();
         let connection = timeout(PATIENCE, connecting).await.expect("a handshake in time")?;
         Ok((endpoint, connection))
     }
@@ -120,6 +129,7 @@ pub(crate) enum Said {
     Acknowledged(u64, u64),
     Fork(u64, u64),
     Checkpoint(Checkpoint),
+    Pace(u32),
     Closed(u64, String),
 }
 
@@ -187,11 +197,11 @@ impl Gateway {
         self.say(&bytes).await;
     }
 
-    /// The next thing that the hub says, checkpoints aside.
+    /// The next thing that the hub says, checkpoints and paces aside.
     pub(crate) async fn hear(&mut self) -> Said {
         loop {
             match self.hear_all().await {
-                Said::Checkpoint(_) => {}
+                Said::Checkpoint(_) | Said::Pace(_) => {}
                 said => return said,
             }
         }
@@ -221,6 +231,7 @@ impl Gateway {
                 Said::Fork(said.epoch.0, said.number)
             }
             kind::CHECKPOINT => Said::Checkpoint(Checkpoint::parse(&body).unwrap()),
+            kind::PACE => Said::Pace(Pace::parse(&body).unwrap().bytes),
             other => panic!("kind {other}"),
         }
     }

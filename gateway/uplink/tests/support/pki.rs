@@ -99,6 +99,11 @@ impl Pki {
 
     /// A server's configuration; with `clients`, those need a certificate of this CA.
     pub(crate) fn server(&self, alpn: &[u8], clients: bool) -> ServerConfig {
+        self.server_of(&[alpn], clients)
+    }
+
+    /// The same, of several application protocols.
+    pub(crate) fn server_of(&self, alpns: &[&[u8]], clients: bool) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
@@ -112,7 +117,7 @@ impl Pki {
         };
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.hub_key.clone()));
         let mut config = builder.with_single_cert(vec![self.hub.clone(), self.ca.clone()], key).unwrap();
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = alpns.iter().map(|alpn| alpn.to_vec()).collect();
         ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(config).unwrap()))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kalitka_protocol::EpochId;
 use kalitka_protocol::upstream::ALPN;
@@ -18,6 +18,11 @@ use super::pki::{Issued, Pki};
 
 pub(crate) const BUILDING: u32 = 7;
 pub(crate) const EPOCH: EpochId = EpochId(0xe1);
+
+/// The wall clock.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
 
 pub(crate) struct Rig {
     pub(crate) pki: Pki,
@@ -61,8 +66,8 @@ impl Rig {
         let identity = folder.path().join("uplink");
         pki.write_identity(&identity, issued, BUILDING, &hub.address().to_string());
         let snapshots = folder.path().join("snapshots");
-        let mut options =
-            Options { building: BUILDING, hub: None, identity, snapshots, congestion: Congestion::default() };
+        let congestion = Congestion::default();
+        let mut options = Options { building: BUILDING, hub: None, identity, snapshots, congestion, wall };
         let journal = Arc::new(Journal::new(BUILDING, EPOCH));
         change(&mut options, &journal);
         let tally = Arc::new(Tally::default());
