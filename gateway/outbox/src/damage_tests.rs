@@ -172,7 +172,7 @@ const DAMAGES: [Damage; 38] = [
         let bytes = fs::read(&path).unwrap().repeat(2);
         fs::write(path, bytes).unwrap();
     }),
-    ("the configuration rubbish", |of| fs::write(of.in_store("conf"), b"rubbish").unwrap()),
+    ("the configuration rubbish", |of| fs::write(of.in_store("conf"), [b'x'; 100]).unwrap()),
     ("the configuration missing", |of| {
         let _ = fs::remove_file(of.in_store("conf"));
     }),
@@ -353,7 +353,7 @@ fn epoch_that_never_began_hands_on_what_it_had_to_tell() {
     assert_eq!(before, Some(head));
     let gap = losses[0];
     assert_eq!((gap.first, gap.last), (101, 110));
-    let site = damage(site, |of| fs::write(of.in_store("conf"), b"rubbish").unwrap());
+    let site = damage(site, |of| fs::write(of.in_store("conf"), [b'x'; 100]).unwrap());
     let (mut outbox, begun) = site.open(3);
     let Begun::NewEpoch { before, losses, .. } = &begun else { panic!("{begun:?}") };
     assert_eq!(*before, Some(head), "the epoch without events is passed over");
@@ -397,24 +397,19 @@ fn store_of_a_twin_beside_ours_does_not_keep_the_outbox_from_opening() {
     fill(&mut outbox, 40, 10);
     let begun = outbox.begin_epoch(EpochId(2), NewEpochWhy::HubOther).unwrap();
     start(&mut outbox, &begun);
-    fill(&mut outbox, 5, 1);
     drop(outbox);
     let (mut other, _) = site.try_open_at(twin.path(), 9).unwrap();
-    // Many commits, so that its blocks seem newer.
+    // More commits than ours, so that its blocks seem newer; and as many events.
     for number in 31..=40 {
         other.append(&said(EpochId(1), number, b"the twin's")).unwrap();
     }
-    for _ in 0..50 {
-        other.put_record(EpochId(1)).unwrap();
-    }
-    fill(&mut other, 41, 1);
     drop(other);
     copy_folder(&twin.path().join("sled-1"), &site.path().join("sled-7"));
     let (mut outbox, begun) = site.open(3);
     assert!(matches!(begun, Begun::NewEpoch { .. }), "{begun:?}");
     start(&mut outbox, &begun);
     let after = held(&mut outbox);
-    assert_eq!(numbers(&mut outbox, 2), (1..=5).collect::<Vec<_>>());
+    assert_eq!(numbers(&mut outbox, 2), [1]);
     drop(outbox);
     let (mut outbox, begun) = site.open(4);
     assert_eq!((begun, held(&mut outbox)), (Begun::AsLeft, after));
