@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kalitka_core::limits::WORKERS_MAX;
 use kalitka_core::{Line, Texts};
+use kalitka_process::age::Age;
 use kalitka_process::logs::Log;
 use kalitka_snapshot::PublisherKey;
 use serde::Deserialize;
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) journal: Journal,
     #[serde(default)]
     pub(crate) outbox: Outbox,
+    #[serde(default)]
+    pub(crate) retention: Retention,
     #[serde(default)]
     pub(crate) commands: Commands,
     #[serde(default)]
@@ -113,6 +116,14 @@ pub(crate) struct Outbox {
     pub(crate) events_max: u64,
     pub(crate) bytes_max: u64,
     pub(crate) keep_acknowledged: u64,
+}
+
+/// How long what happened is kept, whether the hub has it or not.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// Events that are older are purged.
+    pub(crate) events: Age,
 }
 
 /// Whose commands are obeyed.
@@ -202,6 +213,12 @@ impl Default for Outbox {
 impl Default for Time {
     fn default() -> Self {
         Self { trust: Trust::default(), essential: vec!["pupil".into(), "staff".into()] }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events: Age::days(90) }
     }
 }
 

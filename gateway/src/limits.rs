@@ -134,6 +134,11 @@ const _: () = {
     assert!(CONTROL_REPLY_MAX > READERS_MAX as u64 * 32);
 };
 
+/// How often old events are looked for, unless what is kept is younger.
+pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often the outbox is copied afresh after removals, unless what is kept is younger.
+pub(crate) const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);
+
 /// How much the adopter's thread gives way to the workers (`nice`, 0 to 19).
 pub(crate) const ADOPTER_NICENESS: i32 = 10;
 /// The same of the journal's, which nobody waits for but whoever wants a receipt.

@@ -198,6 +198,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         building: config.building,
         state: config.state.clone(),
         bounds: bounds(config),
+        retention: config.retention.events,
         operators: trust.operators,
         clock: clock.clone(),
         ring,

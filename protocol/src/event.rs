@@ -7,7 +7,7 @@ mod body;
 
 pub use body::{
     AdoptionCause, Body, CommandDone, Decision, EpochBegun, GatewayStarted, Loss, LossCause, LossClosed, NO_PORTAL,
-    ReportTaken, SnapshotAdopted, UNKNOWN_END,
+    Purged, ReportTaken, SnapshotAdopted, UNKNOWN_END,
 };
 
 use crate::EpochId;
@@ -40,6 +40,8 @@ pub mod kind {
     pub const SNAPSHOT_ADOPTED: u8 = 7;
     /// The gateway's process has started.
     pub const GATEWAY_STARTED: u8 = 8;
+    /// Events were purged by age.
+    pub const PURGED: u8 = 9;
 }
 
 codes! {

@@ -41,13 +41,13 @@ fn event_headers_out_of_their_range_are_malformed() {
     assert_eq!(Events::new(&[]).next(), None);
 }
 
-// SPEC 14.5 to 14.12 bodies out of their range
+// SPEC 14.5 to 14.13 bodies out of their range
 #[test]
 fn event_bodies_out_of_their_range_are_malformed_and_still_events() {
     let bodies = bodies();
     let sample = |place: usize| record::event(bodies[place].0, bodies[place].1);
     // Places in the list of samples; offsets in the body.
-    let table: [(usize, usize, &[u8], &str); 27] = [
+    let table: [(usize, usize, &[u8], &str); 33] = [
         (0, 0, &[0; 4], "reader"),
         (0, 12, &[0; 4], "request"),
         (0, 22, &[2], "verdict"),
@@ -75,6 +75,12 @@ fn event_bodies_out_of_their_range_are_malformed_and_still_events() {
         (9, 24, &[1], "hash"),
         (11, 46, &[1, 4], "command length"),
         (13, 5, &[0x7f], "software version"),
+        (15, 0, &[0; 8], "purged epoch"),
+        (15, 8, &[0; 8], "first purged"),
+        (15, 16, &[2, 0, 0, 0, 0, 0, 0, 0], "last purged"),
+        (15, 16, &[0xff; 8], "last purged"),
+        (15, 64, &[0; 8], "purged count"),
+        (15, 64, &[8], "purged count"),
     ];
     for (place, offset, new, field) in table {
         let bad = with(&sample(place), EVENT_HEADER_LEN + offset, new);

@@ -74,9 +74,9 @@ fn events_begin_with_identity_and_times() {
     assert!(qualities.eq([(0, "good"), (1, "held"), (2, "none")]));
     let kinds = {
         use kalitka_protocol::event::kind::*;
-        [DECISION, REPORT, EPOCH_BEGUN, LOSS, LOSS_CLOSED, COMMAND, SNAPSHOT_ADOPTED, GATEWAY_STARTED]
+        [DECISION, REPORT, EPOCH_BEGUN, LOSS, LOSS_CLOSED, COMMAND, SNAPSHOT_ADOPTED, GATEWAY_STARTED, PURGED]
     };
-    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 
 // SPEC 14.3 the chain: by the primitive, not by this crate's own function
@@ -188,6 +188,15 @@ fn command_snapshot_and_start_bytes() {
     assert_eq!(AdoptionCause::Newer.code(), 1);
     let started = GatewayStarted { readers: 300, version: b"0.3.0" };
     assert_event(9, Body::GatewayStarted(started), 8, "2c010000 05 302e332e30");
+}
+
+// SPEC 14.13 purged
+#[test]
+fn purge_bytes() {
+    let purged = Purged { epoch: OTHER, first: 3, last: 0x0a, hash: [0xcc; 32], before_us: 0x0102, count: 7 };
+    let golden =
+        format!("{OTHER_HEX} 0300000000000000 0a00000000000000 {} 0201000000000000 0700000000000000", "cc".repeat(32));
+    assert_event(9, Body::Purged(purged), 9, &golden);
 }
 
 // SPEC 15.1 names

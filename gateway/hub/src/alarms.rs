@@ -39,10 +39,12 @@ pub(crate) enum AlarmKind {
     Token,
     /// The store cannot keep anything now.
     Store,
+    /// Events are older than what is kept.
+    Retention,
 }
 
 impl AlarmKind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Fork,
         Self::SecondConnection,
         Self::History,
@@ -53,6 +55,7 @@ impl AlarmKind {
         Self::Expired,
         Self::Token,
         Self::Store,
+        Self::Retention,
     ];
 
     /// As metrics, logs and JSON name it.
@@ -68,6 +71,7 @@ impl AlarmKind {
             Self::Expired => "expired",
             Self::Token => "token",
             Self::Store => "store",
+            Self::Retention => "retention",
         }
     }
 }

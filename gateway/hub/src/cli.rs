@@ -42,8 +42,58 @@ enum Command {
     Events(Events),
     /// Say whether a building's history is complete, or name each gap, fork and forged record (exit status 3)
     Verify(OneBuilding),
+    /// Show what has been removed by its age, or remove it now
+    #[command(subcommand)]
+    Purge(PurgeCommand),
     #[command(flatten)]
     Door(DoorCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PurgeCommand {
+    /// Show the signed records of what was purged
+    List(PurgeList),
+    /// Purge what happened before a day, for good, without waiting for the daily purge
+    Now(PurgeNow),
+}
+
+#[derive(Debug, Args)]
+struct PurgeList {
+    /// Only this building
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    building: Option<u32>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Args)]
+struct PurgeNow {
+    /// What happened before this moment goes: a day (UTC), like 2026-09-01, or a moment, like 2026-09-01T12:00:00Z
+    #[arg(long, value_name = "DATE", value_parser = moment)]
+    before: i64,
+    #[command(flatten)]
+    list: PurgeList,
+}
+
+impl PurgeCommand {
+    fn execute(&self) -> Result<(), Failure> {
+        match self {
+            Self::List(PurgeList { building, asking }) => {
+                ask(asking, &Request::PurgeList { building: *building }, words::purges)
+            }
+            Self::Now(PurgeNow { before, list: PurgeList { building, asking } }) => {
+                let request = Request::PurgeNow { building: *building, before_us: *before };
+                ask(asking, &request, words::purged_now)
+            }
+        }
+    }
+}
+
+/// Microseconds since 1970 of a day's beginning or of a moment.
+fn moment(text: &str) -> Result<i64, String> {
+    let moment = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let moment: jiff::Timestamp = moment.parse().map_err(|error| format!("{error}; write it like 2026-09-01"))?;
+    Ok(moment.as_microsecond())
 }
 
 #[derive(Debug, Args)]
@@ -158,6 +208,7 @@ impl Cli {
             Command::Alarms(asking) => ask(&asking, &Request::Alarms {}, words::alarms),
             Command::Events(events) => events.show(),
             Command::Verify(one) => verify(&one),
+            Command::Purge(purge) => purge.execute(),
             Command::Door(door) => door.execute(),
         }
     }
@@ -202,7 +253,7 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 10] = [
+        let cases: [(&[&str], bool); 14] = [
             (&["status", "--socket", "/s"], true),
             (&["status"], false),
             (&["status", "--socket", "/s", "--config", "/c"], false),
@@ -212,6 +263,10 @@ mod tests {
             (&["events", "--building", "0", "--socket", "/s"], false),
             (&["verify", "--building", "7", "--config", "/c"], true),
             (&["verify", "--config", "/c"], false),
+            (&["purge", "list", "--socket", "/s"], true),
+            (&["purge", "now", "--before", "2026-09-01", "--building", "7", "--socket", "/s"], true),
+            (&["purge", "now", "--before", "yesterday", "--socket", "/s"], false),
+            (&["purge", "now", "--socket", "/s"], false),
             (&[], false),
         ];
         for (words, right) in cases {

@@ -5,6 +5,7 @@ use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kalitka_process::age::Age;
 use kalitka_process::logs::Log;
 use serde::Deserialize;
 
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) control: Control,
     #[serde(default)]
     pub(crate) gateways: Gateways,
+    #[serde(default)]
+    pub(crate) retention: Retention,
     #[serde(default)]
     pub(crate) log: Log,
 }
@@ -66,6 +69,21 @@ pub(crate) struct Gateways {
 impl Default for Gateways {
     fn default() -> Self {
         Self { publishers: Vec::new(), operators: Vec::new(), renew_expired_days: 365 }
+    }
+}
+
+/// How long what happened is kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// Events that are older are purged.
+    pub(crate) events: Age,
+}
+
+impl Default for Retention {
+    /// Three years, after which claims are out of time.
+    fn default() -> Self {
+        Self { events: Age::days(1095) }
     }
 }
 

@@ -75,6 +75,32 @@ pub(crate) const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Bytes that stay free on the store's file system: below, nothing is taken.
 pub(crate) const DISK_RESERVE_BYTES: u64 = 16 << 20;
 
+/// Records of events that one step of a purge removes: some 30 MB.
+pub(crate) const PURGE_RECORDS_MAX: usize = 512;
+/// Records of purges that are kept in all, beside the newest one of each epoch.
+pub(crate) const PURGES_KEPT_MAX: u64 = 100_000;
+/// How often old events are purged, unless what is kept is younger.
+pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
+/// How long after its start a hub first purges, unless what is kept is younger.
+pub(crate) const PURGE_FIRST: Duration = Duration::from_secs(600);
+/// How much older than what is kept the oldest event may be before somebody has to look.
+pub(crate) const PURGE_SLACK: Duration = Duration::from_secs(2 * 86_400);
+/// Pause between two steps of a purge or a scrubbing, in which batches are written.
+pub(crate) const PURGE_PAUSE: Duration = Duration::from_millis(20);
+/// Bytes of a value that fills 16 pages of the store, with what redb puts before it.
+pub(crate) const SCRUB_LARGE_BYTES: usize = 61_440;
+/// How many of them one step fills at most.
+pub(crate) const SCRUB_LARGE_MAX: u64 = 128;
+/// Bytes of a value of which one fills a page.
+pub(crate) const SCRUB_SMALL_BYTES: usize = 3000;
+/// How many of them one step fills at most.
+pub(crate) const SCRUB_SMALL_MAX: u64 = 2048;
+/// And at least: so many pages are left for the filling's own removal.
+pub(crate) const SCRUB_SMALL_MIN: u64 = 64;
+
+/// Bytes of the store's file up to which it is made compact after a purge.
+pub(crate) const COMPACT_BYTES_MAX: u64 = 256 << 20;
+
 /// Live events on their way to the slowest listener; older ones are left out for it.
 pub(crate) const LIVE_WAITING_MAX: usize = 4096;
 /// Identities of live events that are remembered, of each building, so that a repeat is dropped.

@@ -34,6 +34,7 @@ mod pki;
 mod publish;
 mod receive;
 mod renew;
+mod retention;
 mod run;
 mod show;
 mod store;

@@ -25,7 +25,7 @@ use crate::metrics::{Collector, names};
 use crate::pki::Pki;
 use crate::state::StateFolder;
 use crate::store::{Store, Writer};
-use crate::{feed, receive, renew};
+use crate::{feed, receive, renew, retention};
 
 /// Runs the hub until it is told to stop.
 ///
@@ -108,6 +108,7 @@ impl Stage {
         runtime.block_on(async {
             tokio::spawn(keep_up(Arc::clone(hub)));
             tokio::spawn(renew::watch_expiry(Arc::clone(hub)));
+            tokio::spawn(retention::run(Arc::clone(hub)));
             let signal = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",

@@ -9,11 +9,12 @@ mod walk;
 use std::collections::BTreeMap;
 
 use kalitka_protocol::EpochId;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Ledger, LedgerError};
 use crate::limits::FINDINGS_MAX;
-use crate::store::Store;
+use crate::store::{Purge, Store};
 use walk::{Notes, Walk};
 
 /// What was found.
@@ -28,6 +29,12 @@ pub(crate) struct Verified {
     pub(crate) epochs: Vec<EpochSpan>,
     /// What the gateway has recorded as lost, and what is missing because of it: known, and still lost.
     pub(crate) losses: Vec<String>,
+    /// What the gateway has recorded as purged by its age before it came here.
+    #[serde(default)]
+    pub(crate) purged_before: Vec<String>,
+    /// The newest record of a purge of each epoch: the history is walked from there on.
+    #[serde(default)]
+    pub(crate) purges: Vec<Purge>,
     /// Each gap, fork and forged record; the first [`FINDINGS_MAX`].
     pub(crate) findings: Vec<Finding>,
     /// How many findings there are.
@@ -66,6 +73,8 @@ pub(crate) enum FindingKind {
     Link,
     /// A loss has no known end.
     OpenLoss,
+    /// The record of a purge is not by this hub's key.
+    Purge,
 }
 
 /// One thing that is wrong, and where.
@@ -87,21 +96,37 @@ impl Verified {
     }
 }
 
+impl Verified {
+    /// Looks at who has signed the record of a purge.
+    fn signed(&mut self, purge: &Purge, key: &[u8; 32]) {
+        let by = UnparsedPublicKey::new(&ED25519, key);
+        if purge.key != *key || by.verify(&purge.signed(), &purge.signature).is_err() {
+            let text = "the record of this purge is not signed by this hub's checkpoint key".to_owned();
+            self.find(FindingKind::Purge, purge.epoch, (purge.first, purge.through), text);
+        }
+    }
+}
+
 fn name(epoch: EpochId) -> String {
     format!("{:016x}", epoch.0)
 }
 
-/// Walks the whole history of `building`. Blocks, for as long as that takes.
+/// Walks the whole history of `building`, of which purges are recorded by `key`. Blocks, for as long as that takes.
 ///
 /// # Errors
 /// What the store says when it cannot be read.
-pub(crate) fn verify(store: &Store, building: u32) -> Result<Verified, LedgerError> {
+pub(crate) fn verify(store: &Store, building: u32, key: &[u8; 32]) -> Result<Verified, LedgerError> {
     let mut verified = Verified { building, ..Verified::default() };
     let epochs = store.epochs(building)?;
+    let purges: BTreeMap<_, _> =
+        store.purged_behind(0, Some(building))?.into_iter().map(|purge| (purge.epoch, purge)).collect();
+    for purge in store.purges(Some(building))? {
+        verified.signed(&purge, key);
+    }
     let mut notes = Notes::default();
     let mut gaps: BTreeMap<EpochId, Vec<(u64, u64)>> = BTreeMap::new();
     for (epoch, head) in &epochs {
-        let walk = Walk::new(building, *epoch, &mut verified, &mut notes);
+        let walk = Walk::new(building, *epoch, purges.get(epoch), &mut verified, &mut notes);
         gaps.insert(*epoch, walk.all(store, head)?);
     }
     for (epoch, gaps) in &gaps {
@@ -109,7 +134,7 @@ pub(crate) fn verify(store: &Store, building: u32) -> Result<Verified, LedgerErr
             notes.explain(&mut verified, *epoch, gap);
         }
     }
-    notes.links(store, gaps.keys().copied(), &mut verified)?;
+    notes.links(store, gaps.keys().copied(), &purges, &mut verified)?;
     notes.open_losses(&mut verified);
     // Read behind the walk: whoever has written meanwhile is among them.
     notes.signers(&Ledger::of(store).keys(building)?, &mut verified);
@@ -117,7 +142,8 @@ pub(crate) fn verify(store: &Store, building: u32) -> Result<Verified, LedgerErr
         let (epoch, number, times) = (name(fork.epoch), fork.number, fork.times);
         verified.refused.push(format!("epoch {epoch} number {number}, {times} times"));
     }
-    // Where nothing is kept, nothing is complete.
-    verified.complete = verified.findings_total == 0 && verified.events > 0;
+    // Where nothing was ever kept, nothing is complete.
+    verified.complete = verified.findings_total == 0 && (verified.events > 0 || !purges.is_empty());
+    verified.purges = epochs.iter().filter_map(|(epoch, _)| purges.get(epoch).cloned()).collect();
     Ok(verified)
 }

@@ -142,7 +142,7 @@ impl Outbox {
     }
 
     /// Removes an epoch's oldest block.
-    fn remove_oldest(&mut self, header: &BlockHeader, len: usize) -> Result<(), StoreError> {
+    pub(crate) fn remove_oldest(&mut self, header: &BlockHeader, len: usize) -> Result<(), StoreError> {
         self.remove_block(header, len)?;
         let next = self.on_store(|store, _| reading::first_block(store, header.ordinal, header.last() + 1))?;
         if let Some(epoch) = self.ledger.get_mut(header.epoch) {

@@ -31,6 +31,7 @@ mod reading;
 mod record;
 mod reissue;
 mod resume;
+mod retention;
 mod salvage;
 mod segment_log;
 mod sled_store;
@@ -42,6 +43,7 @@ mod yard;
 
 pub use error::{AppendError, OpenError, StoreError};
 pub use outbox::Outbox;
+pub use retention::{Old, Purging};
 pub use survey::{EpochFound, Salvaged, Survey, SurveyError};
 pub use types::{Begun, Bounds, EpochSummary, Head, Leg, NewEpochWhy, Opening, Resume, Run, Usage};
 
@@ -59,6 +61,8 @@ mod model_tests;
 mod opening_tests;
 #[cfg(test)]
 mod outbox_tests;
+#[cfg(test)]
+mod retention_tests;
 #[cfg(test)]
 mod rules_tests;
 #[cfg(test)]

@@ -44,6 +44,10 @@ pub const FILES_FACTOR: u64 = 4;
 pub const QUARANTINE_STORES_MAX: usize = 3;
 /// Bytes that they take up together: one of an ordinary size is kept whole.
 pub const QUARANTINE_BYTES_MAX: u64 = 128 << 20;
+/// Blocks that one step of a purge looks at.
+pub const PURGE_BLOCKS_MAX: usize = 4096;
+/// Beside room for the old store's size, so many times the reserve must be free for a fresh copy of it.
+pub const RENEWAL_FACTOR: u64 = 2;
 /// Bytes of a file in two generations.
 pub const GENERATION_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of blocks that are kept in memory while sled opens.

@@ -58,6 +58,8 @@ impl Outbox {
             poison: None,
             floor: None,
             giving_way: None,
+            purging: None,
+            remnants: true,
             reopens: 0,
             oldest_known: None,
             value: Vec::new(),
@@ -86,7 +88,7 @@ impl Outbox {
             same.then_some((ordinal, number))
         });
         (self.store, self.ledger, self.floor) = (Some(store), ledger, floor);
-        (self.poison, self.giving_way, self.oldest_known) = (None, None, None);
+        (self.poison, self.giving_way, self.purging, self.oldest_known) = (None, None, None, None);
         self.begin()
     }
 

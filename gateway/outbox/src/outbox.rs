@@ -31,6 +31,10 @@ pub struct Outbox {
     pub(crate) floor: Option<(u64, u64)>,
     /// Blocks that leave with the next append: ordinal, numbers up to and with.
     pub(crate) giving_way: Option<(u64, u64)>,
+    /// Old blocks that leave with the next append, likewise.
+    pub(crate) purging: Option<(u64, u64)>,
+    /// Whether removed values may still have bytes in the store's files.
+    pub(crate) remnants: bool,
     pub(crate) reopens: u32,
     /// The block behind the last one that was removed, which is likely to be the next, so that it is not read twice.
     pub(crate) oldest_known: Option<(BlockHeader, usize)>,
@@ -268,7 +272,8 @@ impl Outbox {
                 self.put_record(epoch)?;
             }
         }
-        self.let_go()
+        self.let_go()?;
+        self.let_purged_go()
     }
 
     /// Writes the record of `epoch` anew; durable with the next commit.
@@ -285,6 +290,7 @@ impl Outbox {
     pub(crate) fn remove_block(&mut self, header: &BlockHeader, len: usize) -> Result<(), StoreError> {
         let key: Key = header.key();
         self.oldest_known = None;
+        self.remnants = true;
         self.on_store(|store, _| store.remove(key))?;
         if let Some(epoch) = self.ledger.get_mut(header.epoch) {
             epoch.subtract(header, len);

@@ -1,5 +1,7 @@
 //! The folder and the stores in it: opening the one that is named, making new ones, salvaging damaged ones.
 
+mod renewal;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

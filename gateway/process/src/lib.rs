@@ -4,8 +4,10 @@
 //! listening end of the control socket. Where a text names the program, its name is passed in.
 #![forbid(unsafe_code)]
 
+pub mod age;
 pub mod control;
 pub mod durable;
 pub mod failure;
+pub mod horizon;
 pub mod logs;
 pub mod state;

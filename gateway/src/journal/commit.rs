@@ -117,6 +117,9 @@ impl Journal {
         for loss in bound.iter().copied().chain(unnumbered) {
             self.front.push(self.headers.next(at), Body::Loss(loss));
         }
+        if let Some(record) = self.purge_record() {
+            self.front.push(self.headers.next(at), record);
+        }
     }
 
     /// Lets the oldest give way when the outbox has reached its bound.
@@ -136,6 +139,7 @@ impl Journal {
     /// All of a commit of `count` events is durable.
     fn committed(&mut self, begun: Duration, count: u64) {
         self.count_losses();
+        self.purge_recorded();
         self.uncheckpointed += count;
         self.send_receipts();
         for (number, outcome, replies) in self.told_later.drain(..) {
@@ -188,7 +192,14 @@ impl Journal {
 
     /// Writes a checkpoint if anything has happened since the last one.
     pub(super) fn checkpoint(&mut self) {
-        let Some(outbox) = self.store.outbox().filter(|_| self.uncheckpointed > 0) else { return };
+        if self.uncheckpointed > 0 {
+            self.checkpoint_anew();
+        }
+    }
+
+    /// Writes a checkpoint.
+    pub(super) fn checkpoint_anew(&mut self) {
+        let Some(outbox) = self.store.outbox() else { return };
         let acknowledged = outbox.epochs().iter().map(|of| (of.epoch, of.acknowledged)).collect();
         let checkpoint = Checkpoint { head: outbox.head(), acknowledged, fold: self.fold.clone() };
         self.checkpointed_at = self.clock.monotonic();

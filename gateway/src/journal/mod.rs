@@ -14,6 +14,7 @@ mod obey;
 mod record;
 mod recorder;
 mod rest;
+mod retention;
 mod ring;
 mod safety;
 mod show;

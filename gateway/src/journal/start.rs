@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kalitka_core::{Fold, Keys, Overlay, View};
 use kalitka_outbox::{Bounds, EpochSummary, Head, Outbox};
+use kalitka_process::age::Age;
 use kalitka_protocol::event::{Body, ClockQuality, CommandDone, Events, GatewayStarted};
 use kalitka_uplink::HeadSeen;
 use tokio::sync::{broadcast, watch};
@@ -14,6 +15,7 @@ use super::batch::Batch;
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::commands::Commands;
 use super::header::{Headers, gateway_boot};
+use super::retention::Retention;
 use super::ring::Ring;
 use super::safety::{Kept, SafetyFile};
 use super::status::{JournalStatus, JournalTally};
@@ -32,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) building: u32,
     pub(crate) state: PathBuf,
     pub(crate) bounds: Bounds,
+    /// How long events are kept.
+    pub(crate) retention: Age,
     pub(crate) operators: Vec<[u8; 32]>,
     pub(crate) clock: Clock,
     pub(crate) ring: Ring,
@@ -54,6 +58,7 @@ impl Journal {
         let Setup { building, state, bounds, operators, clock, ring, posts, views, keys, overlay, .. } = setup;
         let (checkpoints, checkpoint) = Checkpoints::open(&state);
         let safety_damaged = setup.kept.is_none();
+        let retention = Retention::new(setup.retention, &state, clock.monotonic());
         Self {
             building,
             clock,
@@ -86,6 +91,7 @@ impl Journal {
             safety_damaged,
             told_later: Vec::new(),
             oldest: None,
+            retention,
             state,
         }
     }
@@ -102,6 +108,7 @@ impl Journal {
         if was_poisoned {
             // What was to give way is there again.
             self.losses.bound.clear();
+            self.retention.record = None;
         }
         if let Some(checkpoint) = self.to_restore.clone() {
             if let Err(error) = self.restore(checkpoint) {

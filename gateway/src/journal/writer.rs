@@ -19,6 +19,7 @@ use super::commit::Losses;
 use super::door::Work;
 use super::header::Headers;
 use super::record::{Holder, Record};
+use super::retention::Retention;
 use super::ring::Ring;
 use super::safety::{Kept, SafetyFile};
 use super::status::{JournalStatus, JournalTally};
@@ -74,6 +75,7 @@ pub(crate) struct Journal {
     pub(super) told_later: Vec<(u64, CommandOutcome, Vec<Reply>)>,
     /// The oldest event that waits for the hub: its number and wall clock, so that it is read once.
     pub(super) oldest: Option<(HeadSeen, i64)>,
+    pub(super) retention: Retention,
 }
 
 /// What a turn found.
@@ -238,6 +240,7 @@ impl Journal {
         self.keep_safety();
         self.end_overdue(now);
         self.commit();
+        self.retain(now);
         if self.checkpointed_at + CHECKPOINT_INTERVAL <= now {
             self.checkpoint();
         }

@@ -41,6 +41,10 @@ pub(crate) const OUTBOX_QUARANTINED: &str = "kalitka_outbox_quarantined_stores";
 pub(crate) const OUTBOX_QUARANTINE_BYTES: &str = "kalitka_outbox_quarantine_bytes";
 pub(crate) const OUTBOX_EPOCHS: &str = "kalitka_outbox_epochs_total";
 pub(crate) const OUTBOX_REISSUED: &str = "kalitka_outbox_reissued_total";
+pub(crate) const OUTBOX_PURGED: &str = "kalitka_outbox_purged_total";
+pub(crate) const OUTBOX_RENEWALS: &str = "kalitka_outbox_renewals_total";
+pub(crate) const OUTBOX_OLDEST_EVENT: &str = "kalitka_outbox_oldest_event_seconds";
+pub(crate) const RETENTION_WAITING: &str = "kalitka_retention_waiting";
 pub(crate) const SAFETY_DAMAGED: &str = "kalitka_safety_state_damaged";
 pub(crate) const SAFETY_WRITE_FAILURES: &str = "kalitka_safety_write_failures_total";
 pub(crate) const UPLINK_UP: &str = "kalitka_uplink_up";
@@ -112,6 +116,8 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (OUTBOX_REOPENS, "Times that the store was opened anew after a failure"),
     (OUTBOX_EPOCHS, "Epochs begun, by reason"),
     (OUTBOX_REISSUED, "Events that got a new identity because the hub has others under theirs"),
+    (OUTBOX_PURGED, "Events purged by their age, by whether the hub had them or a record names them"),
+    (OUTBOX_RENEWALS, "Times that the store was copied afresh, so that nothing removed stays on the disk"),
     (SAFETY_WRITE_FAILURES, "Writings of the safety file that failed"),
     (UPLINK_CONNECTIONS, "Connections on which the hub said its position"),
     (UPLINK_FAILURES, "Attempts and connections that ended unasked"),
@@ -154,6 +160,8 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (OUTBOX_OLDEST, "How long the oldest of them has waited"),
     (OUTBOX_EVENTS, "Events held, acknowledged or not"),
     (OUTBOX_BYTES, "Bytes of the outbox's files"),
+    (OUTBOX_OLDEST_EVENT, "Age of the oldest event held, acknowledged or not, when it was last looked at"),
+    (RETENTION_WAITING, "1 while the clock is not believed, and nothing is purged"),
     (OUTBOX_POISONED, "1 while events are not made durable: decisions go on, reports wait at their readers"),
     (OUTBOX_ON_REFUGE, "1 when the plain log stands in for the store: restart when convenient"),
     (OUTBOX_QUARANTINED, "Damaged stores that are kept for a look at them"),

@@ -66,13 +66,18 @@ pub(crate) fn publisher() -> SigningKey {
 
 /// A signed snapshot of the small roster, with the building's number and the publisher as given.
 pub(crate) fn snapshot_of(building: u32, generation: u32, publisher: &SigningKey) -> Vec<u8> {
+    snapshot_made(building, generation, publisher, 1_700_000_000)
+}
+
+/// The same, made at `created`, in seconds since 1970.
+pub(crate) fn snapshot_made(building: u32, generation: u32, publisher: &SigningKey, created: i64) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in ROSTER {
         let text = text.replacen("number = 17", &format!("number = {building}"), 1);
         fs::write(folder.path().join(name), text).unwrap();
     }
     let roster = Roster::read(folder.path()).unwrap();
-    let (unsigned, _) = kalitka_snapshot::build(&roster, generation, 1_700_000_000, 0).unwrap();
+    let (unsigned, _) = kalitka_snapshot::build(&roster, generation, created, 0).unwrap();
     kalitka_snapshot::sign(unsigned, publisher).unwrap()
 }
 

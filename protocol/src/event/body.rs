@@ -1,4 +1,4 @@
-//! Bodies of events, one for each kind (SPEC 14.5 to 14.12).
+//! Bodies of events, one for each kind (SPEC 14.5 to 14.13).
 
 use super::kind;
 use crate::credential::{CREDENTIAL_LEN, Credential};
@@ -32,6 +32,8 @@ pub enum Body<'a> {
     SnapshotAdopted(SnapshotAdopted),
     /// The gateway's process has started.
     GatewayStarted(GatewayStarted<'a>),
+    /// Events were purged by age.
+    Purged(Purged),
     /// A kind that this version does not know.
     Unknown {
         /// Its kind byte.
@@ -186,6 +188,23 @@ pub struct GatewayStarted<'a> {
     pub version: &'a [u8],
 }
 
+/// Events were purged because they were older than is kept. 72 bytes (SPEC 14.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    /// The epoch in which numbers were purged.
+    pub epoch: EpochId,
+    /// The first number purged.
+    pub first: u64,
+    /// The last number purged.
+    pub last: u64,
+    /// The hash of the last: the chain goes on from it.
+    pub hash: [u8; 32],
+    /// All of them happened before this moment, microseconds since 1970.
+    pub before_us: i64,
+    /// How many events they were; fewer than their numbers where some were lost before.
+    pub count: u64,
+}
+
 impl<'a> Body<'a> {
     /// The kind byte.
     #[must_use]
@@ -199,6 +218,7 @@ impl<'a> Body<'a> {
             Self::Command(_) => kind::COMMAND,
             Self::SnapshotAdopted(_) => kind::SNAPSHOT_ADOPTED,
             Self::GatewayStarted(_) => kind::GATEWAY_STARTED,
+            Self::Purged(_) => kind::PURGED,
             Self::Unknown { kind, .. } => *kind,
         }
     }
@@ -215,6 +235,7 @@ impl<'a> Body<'a> {
             kind::COMMAND => Self::Command(CommandDone::parse(at)?),
             kind::SNAPSHOT_ADOPTED => Self::SnapshotAdopted(SnapshotAdopted::parse(at)?),
             kind::GATEWAY_STARTED => Self::GatewayStarted(GatewayStarted::parse(at)?),
+            kind::PURGED => Self::Purged(Purged::parse(at)?),
             _ => return Ok(Self::Unknown { kind, bytes: body }),
         };
         cursor.finish("event body")?;
@@ -231,6 +252,7 @@ impl<'a> Body<'a> {
             Self::Command(command) => 48 + within(command.body, COMMAND_BODY_MAX)?,
             Self::SnapshotAdopted(_) => 40,
             Self::GatewayStarted(started) => 5 + within(started.version, SOFTWARE_VERSION_MAX)?,
+            Self::Purged(_) => 72,
             Self::Unknown { bytes, .. } => bytes.len(),
         })
     }
@@ -245,6 +267,7 @@ impl<'a> Body<'a> {
             Self::Command(command) => command.emit(out),
             Self::SnapshotAdopted(adopted) => adopted.emit(out),
             Self::GatewayStarted(started) => started.emit(out),
+            Self::Purged(purged) => purged.emit(out),
             Self::Unknown { bytes, .. } => out.put(bytes),
         }
     }
@@ -436,6 +459,33 @@ impl<'a> GatewayStarted<'a> {
         out.put(&self.readers.to_le_bytes())?;
         out.put(&[u8::try_from(self.version.len()).map_err(|_| NoRoom)?])?;
         out.put(self.version)
+    }
+}
+
+impl Purged {
+    fn parse(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        let epoch = EpochId(cursor.u64_from_1("purged epoch")?);
+        let first = cursor.u64_from_1("first purged")?;
+        let last = cursor.u64("last purged")?;
+        let hash = cursor.array("hash")?;
+        let before_us = cursor.i64("purged before")?;
+        let count = cursor.u64_from_1("purged count")?;
+        if last < first || last == u64::MAX {
+            return Err(Malformed::Value("last purged"));
+        }
+        if count > last - first + 1 {
+            return Err(Malformed::Value("purged count"));
+        }
+        Ok(Self { epoch, first, last, hash, before_us, count })
+    }
+
+    fn emit(&self, out: &mut Writer<'_>) -> Result<(), NoRoom> {
+        out.put(&self.epoch.0.to_le_bytes())?;
+        out.put(&self.first.to_le_bytes())?;
+        out.put(&self.last.to_le_bytes())?;
+        out.put(&self.hash)?;
+        out.put(&self.before_us.to_le_bytes())?;
+        out.put(&self.count.to_le_bytes())
     }
 }
 

@@ -5,7 +5,7 @@
 use kalitka_protocol::credential::{CardRead, Credential};
 use kalitka_protocol::event::{
     AdoptionCause, Body, ClockQuality, CommandDone, Decision, EpochBegun, Event, EventHeader, GatewayStarted, Loss,
-    LossCause, LossClosed, ReportTaken, SnapshotAdopted, UNKNOWN_END,
+    LossCause, LossClosed, Purged, ReportTaken, SnapshotAdopted, UNKNOWN_END,
 };
 use kalitka_protocol::message::{Order, Report, ReportKind};
 use kalitka_protocol::reason::{Denial, Direction, FallBack, Grant, Verdict};
@@ -117,6 +117,7 @@ pub(crate) fn bodies() -> Vec<(u64, Body<'static>)> {
         (11, Body::SnapshotAdopted(SnapshotAdopted { generation: 4, cause: AdoptionCause::Newer, hash })),
         (12, Body::GatewayStarted(GatewayStarted { readers: 30, version: b"0.3.0 (9f2ff55)" })),
         (13, Body::Unknown { kind: 200, bytes: &[1, 2, 3] }),
+        (14, Body::Purged(Purged { epoch: EpochId(5), first: 3, last: 9, hash, before_us: 7, count: 5 })),
     ]
 }
 

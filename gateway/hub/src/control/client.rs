@@ -70,6 +70,8 @@ fn ask_any(
         }
         match serde_json::from_str(&line).map_err(|error| failed("understand the reply", &error))? {
             Reply::Waiting {} => {}
+            // With standard error gone there is nobody to tell.
+            Reply::Note { text } => drop(write!(std::io::stderr(), "{text}")),
             Reply::Done { value } => return Ok(value),
             Reply::Refused { error } => return Err(Failure::Input(error)),
             Reply::Failed { error } => return Err(Failure::Environment(error)),

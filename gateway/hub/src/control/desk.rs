@@ -12,13 +12,16 @@ use tokio::time::timeout;
 
 use super::server::Replies;
 use super::wire::{Asked, Reply, Request};
+use crate::clock::Clock;
 use crate::doors;
 use crate::failure::Failure;
 use crate::hub::Hub;
+use crate::ledger::with;
 use crate::limits::{CONTROL_IDLE_MAX, PAGE_BYTES_MAX};
 use crate::metrics::names;
-use crate::show::{Format, Shown};
-use crate::store::Record;
+use crate::retention;
+use crate::show::{Format, Shown, purged_line, purged_words};
+use crate::store::{Old, Page, Purge, Record};
 use crate::verify;
 
 /// Answers requests of the command line.
@@ -43,6 +46,8 @@ impl Desk {
             }
             Asked::Core(Request::Live { building, format }) => self.live(replies, building, format).await?,
             Asked::Core(Request::Verify { building }) => self.verify(building).await,
+            Asked::Core(Request::PurgeList { building }) => self.purges(building).await,
+            Asked::Core(Request::PurgeNow { building, before_us }) => self.purge(replies, building, before_us).await?,
             Asked::Core(Request::Status {}) => self.status().await,
             Asked::Core(Request::Alarms {}) => {
                 serde_json::to_value(self.hub.alarms.list()).map_err(|error| Failure::Defect(error.to_string()))
@@ -67,6 +72,7 @@ impl Desk {
     ) -> io::Result<Result<Value, Failure>> {
         let mut stored = self.hub.stored.clone();
         let mut sent = 0_u64;
+        let mut told = BTreeMap::new();
         loop {
             stored.borrow_and_update();
             loop {
@@ -74,8 +80,13 @@ impl Desk {
                     Ok(page) => page,
                     Err(failure) => return Ok(Err(failure)),
                 };
-                let Some(last) = page.last() else { break };
-                let (lines, shown) = render(&page, after, format);
+                for purge in &page.purged {
+                    if told.insert(purge.epoch, purge.through) != Some(purge.through) {
+                        tell(replies, purge, format).await?;
+                    }
+                }
+                let Some(last) = page.records.last() else { break };
+                let (lines, shown) = render(&page.records, after, format);
                 after = last.last_order();
                 sent += shown;
                 replies.send_lines(lines.as_bytes()).await?;
@@ -92,7 +103,7 @@ impl Desk {
         }
     }
 
-    async fn page(&self, building: u32, after: u64) -> Result<Vec<Record>, Failure> {
+    async fn page(&self, building: u32, after: u64) -> Result<Page, Failure> {
         let hub = Arc::clone(&self.hub);
         let page = tokio::task::spawn_blocking(move || hub.store.page(after, Some(building), PAGE_BYTES_MAX));
         Ok(page.await.map_err(|error| Failure::Defect(format!("the store was not read: {error}")))??)
@@ -121,10 +132,65 @@ impl Desk {
 
     async fn verify(&self, building: u32) -> Result<Value, Failure> {
         let hub = Arc::clone(&self.hub);
-        let found = tokio::task::spawn_blocking(move || verify::verify(&hub.store, building));
+        let found =
+            tokio::task::spawn_blocking(move || verify::verify(&hub.store, building, &hub.pki.checkpoint_public()));
         let found =
             found.await.map_err(|error| Failure::Defect(format!("the history was not verified: {error}")))??;
         serde_json::to_value(found).map_err(|error| Failure::Defect(error.to_string()))
+    }
+
+    async fn purges(&self, building: Option<u32>) -> Result<Value, Failure> {
+        let purges = with(&self.hub, move |hub, _| Ok(hub.store.purges(building)?)).await?;
+        serde_json::to_value(purges).map_err(|error| Failure::Defect(error.to_string()))
+    }
+
+    /// Purges what happened before a moment, whatever the configuration keeps, and gives how many events went.
+    async fn purge(
+        &self,
+        replies: &mut Replies,
+        building: Option<u32>,
+        before_us: i64,
+    ) -> io::Result<Result<Value, Failure>> {
+        let now_us = Clock::wall_us();
+        if before_us > now_us {
+            return Ok(Err(Failure::Input("--before: that moment has not come yet; give one that has".into())));
+        }
+        let buildings = with(&self.hub, |hub, _| Ok(hub.store.buildings()?)).await;
+        let buildings = match buildings {
+            Ok(buildings) => buildings,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let (old, mut steps) = (Old { before_us, now_us }, 0_u64);
+        for building in buildings.into_keys().filter(|of| building.is_none_or(|only| only == *of)) {
+            loop {
+                match retention::step(&self.hub, building, old).await {
+                    Ok(Some(_)) => steps += 1,
+                    Ok(None) => break,
+                    Err(failure) => return Ok(Err(failure)),
+                }
+                // So that whoever waits knows that the hub is there.
+                replies.send(&Reply::Waiting {}).await?;
+            }
+        }
+        let scrubbed = if steps > 0 { self.scrub(replies).await? } else { Ok(()) };
+        let purges = with(&self.hub, move |hub, _| Ok(hub.store.purges(None)?)).await;
+        Ok(scrubbed.and(purges).map(|purges| {
+            let made: Vec<_> = purges.into_iter().filter(|purge| purge.purged_us == now_us).collect();
+            json!({"events": made.iter().map(|purge| purge.count).sum::<u64>(), "purges": made})
+        }))
+    }
+
+    /// Overwrites what purged events left in the store's file.
+    async fn scrub(&self, replies: &mut Replies) -> io::Result<Result<(), Failure>> {
+        let hub = Arc::clone(&self.hub);
+        let mut scrub = tokio::spawn(async move { retention::scrub(&hub).await });
+        loop {
+            match timeout(CONTROL_IDLE_MAX, &mut scrub).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => return Ok(Err(Failure::Defect(error.to_string()))),
+                Err(_) => replies.send(&Reply::Waiting {}).await?,
+            }
+        }
     }
 
     async fn status(&self) -> Result<Value, Failure> {
@@ -154,6 +220,16 @@ impl Desk {
             "alarms": self.hub.alarms.list().len(),
             "buildings": buildings.into_values().collect::<Vec<_>>(),
         }))
+    }
+}
+
+/// Tells of events that would have been shown and have been purged.
+async fn tell(replies: &mut Replies, purge: &Purge, format: Format) -> io::Result<()> {
+    match format {
+        Format::Json => replies.send_lines(purged_line(purge).as_bytes()).await,
+        Format::Text => replies.send_lines(purged_words(purge).as_bytes()).await,
+        // The existing system's columns have no place for it.
+        Format::Csv => replies.send(&Reply::Note { text: purged_words(purge) }).await,
     }
 }
 

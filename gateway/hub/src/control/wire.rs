@@ -21,24 +21,31 @@ pub(crate) enum Request {
     Live { building: u32, format: Format },
     /// Is a building's history complete?
     Verify { building: u32 },
+    /// What has been purged, of all buildings or one?
+    PurgeList { building: Option<u32> },
+    /// Purge now what happened before a moment, microseconds since 1970.
+    PurgeNow { building: Option<u32>, before_us: i64 },
 }
 
 impl Request {
     /// Every verb, as metrics and logs name them.
-    pub(crate) const VERBS: [&'static str; 5] = ["status", "alarms", "events", "live", "verify"];
+    pub(crate) const VERBS: [&'static str; 7] =
+        ["status", "alarms", "events", "live", "verify", "purge_list", "purge_now"];
 
     /// Counted in the place of a verb for what is no request.
     pub(crate) const MALFORMED: &'static str = "malformed";
 
     /// The verb of this request.
     pub(crate) const fn verb(&self) -> &'static str {
-        let [status, alarms, events, live, verify] = Self::VERBS;
+        let [status, alarms, events, live, verify, purge_list, purge_now] = Self::VERBS;
         match self {
             Self::Status {} => status,
             Self::Alarms {} => alarms,
             Self::Events { .. } => events,
             Self::Live { .. } => live,
             Self::Verify { .. } => verify,
+            Self::PurgeList { .. } => purge_list,
+            Self::PurgeNow { .. } => purge_now,
         }
     }
 }
@@ -83,6 +90,8 @@ impl Asked {
 pub(crate) enum Reply {
     /// Nothing new, but the hub is there.
     Waiting {},
+    /// Something to be told beside what is listed.
+    Note { text: String },
     /// It was done; what it gave.
     Done { value: Value },
     /// It was not done, by the fault of what was asked for.
@@ -117,6 +126,8 @@ mod tests {
             r#"{"verb":"events","building":7,"after":0,"follow":false,"format":"json"}"#,
             r#"{"verb":"live","building":7,"format":"text"}"#,
             r#"{"verb":"verify","building":7}"#,
+            r#"{"verb":"purge_list","building":null}"#,
+            r#"{"verb":"purge_now","building":7,"before_us":5}"#,
         ];
         for line in right {
             let Ok(Asked::Core(request)) = Asked::parse(line.as_bytes()) else { panic!("{line}") };

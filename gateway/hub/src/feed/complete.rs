@@ -1,5 +1,6 @@
 //! The complete feed: what the hub keeps, in store order, each event once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::timeout;
@@ -10,8 +11,8 @@ use super::watch::{End, Watch};
 use crate::hub::Hub;
 use crate::ledger::with;
 use crate::limits::{FEED_HEARTBEAT, FEED_PAGE_BYTES};
-use crate::show::{Format, Shown};
-use crate::store::Record;
+use crate::show::{Format, Shown, purged_line};
+use crate::store::{Purge, Record};
 
 /// Sends every event behind `query.after`, then, when asked to follow, each one as soon as it is durable.
 pub(super) async fn send(hub: Arc<Hub>, query: Query, watch: Watch, mut out: Lines) {
@@ -31,6 +32,7 @@ async fn pages(
 ) -> Result<(), End> {
     let mut stored = hub.stored.clone();
     let mut heard = hub.clock.monotonic();
+    let mut told = BTreeMap::new();
     loop {
         watch.goes_on().await?;
         // Marked before it is looked: what comes in between wakes the wait below.
@@ -38,11 +40,14 @@ async fn pages(
         let only = watch.only();
         let page = with(hub, move |hub, _| Ok(hub.store.page(after, only, FEED_PAGE_BYTES)?)).await;
         let page = page.map_err(|_| End::Store)?;
-        for record in &page {
+        for purge in page.purged.iter().filter(|purge| watch.shows(purge.building)) {
+            tell(purge, &mut told, out).await?;
+        }
+        for record in &page.records {
             lines(record, after, watch, out).await?;
             after = after.max(record.last_order());
         }
-        if !page.is_empty() {
+        if !page.records.is_empty() {
             // A long way over other buildings' events is no silence.
             let now = hub.clock.monotonic();
             if now.saturating_sub(heard) >= FEED_HEARTBEAT {
@@ -59,6 +64,14 @@ async fn pages(
         after = after.max(newest);
         wait(&mut stored, watch, out).await?;
     }
+}
+
+/// Tells once of each purge that has taken events from behind the reader's place: they will not come.
+async fn tell(purge: &Purge, told: &mut BTreeMap<(u32, u64), u64>, out: &mut Lines) -> Result<(), End> {
+    if told.insert((purge.building, purge.epoch.0), purge.through) == Some(purge.through) {
+        return Ok(());
+    }
+    out.line(&purged_line(purge)).await
 }
 
 async fn lines(record: &Record, after: u64, watch: &Watch, out: &mut Lines) -> Result<(), End> {

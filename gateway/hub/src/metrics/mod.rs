@@ -30,9 +30,11 @@ impl Collector {
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         metrics::describe_histogram!(names::COMMIT_SECONDS, "From a group of batches to its durable commit");
         metrics::gauge!(names::CONNECTIONS).set(0.0);
-        metrics::gauge!(names::STORE_FAILED).set(0.0);
+        for name in [names::STORE_FAILED, names::OLDEST_EVENT, names::RETENTION_WAITING] {
+            metrics::gauge!(name).set(0.0);
+        }
         // Registered at 0, so that a first raise is seen as one.
-        for name in [names::EVENTS_KEPT, names::COMMITS, names::STORE_REOPENED] {
+        for name in [names::EVENTS_KEPT, names::EVENTS_PURGED, names::COMMITS, names::STORE_REOPENED] {
             metrics::counter!(name).absolute(0);
         }
         for kind in AlarmKind::ALL {

@@ -8,6 +8,9 @@ pub(crate) const CONNECTIONS_REFUSED: &str = "kalitka_hub_connections_refused_to
 pub(crate) const ADDRESSES_CHANGED: &str = "kalitka_hub_addresses_changed_total";
 pub(crate) const BATCHES: &str = "kalitka_hub_batches_total";
 pub(crate) const EVENTS_KEPT: &str = "kalitka_hub_events_kept_total";
+pub(crate) const EVENTS_PURGED: &str = "kalitka_hub_events_purged_total";
+pub(crate) const OLDEST_EVENT: &str = "kalitka_hub_oldest_event_seconds";
+pub(crate) const RETENTION_WAITING: &str = "kalitka_hub_retention_waiting";
 pub(crate) const LIVE_EVENTS: &str = "kalitka_hub_live_events_total";
 pub(crate) const COMMITS: &str = "kalitka_hub_commits_total";
 pub(crate) const COMMIT_SECONDS: &str = "kalitka_hub_commit_seconds";
@@ -33,6 +36,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (ADDRESSES_CHANGED, "Living connections that went on from another address"),
     (BATCHES, "Batches that hold, by what became of them"),
     (EVENTS_KEPT, "Events that were kept, each once"),
+    (EVENTS_PURGED, "Events that were removed by their age"),
     (LIVE_EVENTS, "Events of the live lane, fresh or repeated"),
     (COMMITS, "Commits of the store with batches"),
     (STORE_REOPENED, "Times that the store was opened again after an error"),
@@ -52,5 +56,7 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (GATEWAY_EXPIRES, "When the first building's newest certificate that is not revoked expires; 0 for none"),
     (WAITING_BYTES, "Bytes of batches that are read and not yet durable"),
     (PACE_BYTES, "Bytes of events that each gateway may have sent and not acknowledged"),
+    (OLDEST_EVENT, "Age of the oldest event that is kept, when it was last looked at"),
+    (RETENTION_WAITING, "1 while the clock is not believed, and nothing is purged"),
     (STORE_FAILED, "1 while the store has failed and is not open again"),
 ];

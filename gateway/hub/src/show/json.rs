@@ -92,6 +92,17 @@ fn body(body: &Body<'_>) -> (&'static str, Map<String, Value>) {
             "snapshot_adopted",
             json!({"generation": it.generation, "cause": it.cause.label(), "snapshot_hash": hex::encode(it.hash)}),
         ),
+        Body::Purged(it) => (
+            "purged",
+            json!({
+                "purged_epoch": epoch(it.epoch.0),
+                "first": it.first,
+                "last": it.last,
+                "last_hash": hex::encode(it.hash),
+                "before_us": it.before_us,
+                "count": it.count,
+            }),
+        ),
         Body::GatewayStarted(it) => {
             ("gateway_started", json!({"readers": it.readers, "version": String::from_utf8_lossy(it.version)}))
         }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use kalitka_protocol::event::RawEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::store::Placed;
+use crate::store::{Placed, Purge};
 pub(crate) use csv::HEADER as CSV_HEADER;
 
 /// How events are shown.
@@ -37,6 +37,30 @@ impl<'a> From<Placed<'a>> for Shown<'a> {
     fn from(placed: Placed<'a>) -> Self {
         Self { order: Some(placed.order), hash: Some(placed.hash), raw: placed.raw }
     }
+}
+
+/// The line that stands in the place of events that have been purged, as JSON.
+pub(crate) fn purged_line(purge: &Purge) -> String {
+    let purged = serde_json::json!({
+        "building": purge.building,
+        "epoch": format!("{:016x}", purge.epoch.0),
+        "through": purge.through,
+        "order": purge.order,
+        "count": purge.total,
+        "before_us": purge.before_us,
+    });
+    format!("{{\"purged\":{purged}}}\n")
+}
+
+/// The same in words.
+pub(crate) fn purged_words(purge: &Purge) -> String {
+    format!(
+        "purged: epoch {:016x} up to number {}, {} events in all from before {}; they are not shown\n",
+        purge.epoch.0,
+        purge.through,
+        purge.total,
+        text::time(purge.before_us)
+    )
 }
 
 impl Shown<'_> {

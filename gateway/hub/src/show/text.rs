@@ -58,6 +58,14 @@ fn body(body: &Body<'_>) -> String {
         Body::GatewayStarted(it) => {
             format!("gateway started, version {}, {} readers", String::from_utf8_lossy(it.version), it.readers)
         }
+        Body::Purged(it) => format!(
+            "purged by age: epoch {:016x} from {} to {}, {} events before {}",
+            it.epoch.0,
+            it.first,
+            it.last,
+            it.count,
+            time(it.before_us)
+        ),
         Body::Unknown { kind, bytes } => format!("kind {kind} of {} bytes", bytes.len()),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::text::time;
+use crate::store::Purge;
 use crate::verify::Verified;
 
 /// How matters stand.
@@ -51,6 +52,32 @@ pub(crate) fn alarms(value: &Value) -> String {
     if out.is_empty() { "no alarms\n".into() } else { out }
 }
 
+/// The records of purges.
+pub(crate) fn purges(value: &Value) -> String {
+    let purges: Vec<Purge> = serde_json::from_value(value.clone()).unwrap_or_default();
+    let lines: String = purges.iter().map(purged).collect();
+    if lines.is_empty() { "nothing has been purged\n".into() } else { lines }
+}
+
+/// What a purge that was ordered has done.
+pub(crate) fn purged_now(value: &Value) -> String {
+    format!("{} events were purged\n{}", value["events"], purges(&value["purges"]))
+}
+
+fn purged(purge: &Purge) -> String {
+    format!(
+        "building {} epoch {:016x}: purged {} to {}, {} events from before {}, on {}; the chain goes on from {}\n",
+        purge.building,
+        purge.epoch.0,
+        purge.first,
+        purge.through,
+        purge.count,
+        time(purge.before_us),
+        time(purge.purged_us),
+        hex::encode(purge.hash)
+    )
+}
+
 /// What a verification found.
 pub(crate) fn verified(verified: &Verified) -> String {
     let mut out = String::new();
@@ -65,6 +92,12 @@ pub(crate) fn verified(verified: &Verified) -> String {
             time(span.from_us),
             time(span.to_us)
         );
+    }
+    for purge in &verified.purges {
+        out.push_str(&purged(purge));
+    }
+    for purged in &verified.purged_before {
+        let _ = writeln!(out, "purged by age, by the gateway's own record: {purged}");
     }
     for loss in &verified.losses {
         let _ = writeln!(out, "lost, by the gateway's own record: {loss}");
@@ -81,14 +114,17 @@ pub(crate) fn verified(verified: &Verified) -> String {
         let _ = writeln!(out, "and {more} more");
     }
     let building = verified.building;
+    let upto = verified.purges.iter().map(|purge| purge.before_us).max();
+    let upto = upto.map_or_else(String::new, |us| format!(" (purged up to {})", time(us)));
     let _ = match (verified.complete, verified.epochs.first(), verified.epochs.last()) {
         (true, Some(first), Some(last)) => writeln!(
             out,
-            "building {building} is complete from {} to {}: {} events",
+            "building {building} is complete from {}{upto} to {}: {} events",
             time(first.from_us),
             time(last.to_us),
             verified.events
         ),
+        (true, ..) if verified.events == 0 => writeln!(out, "building {building} is complete{upto}: nothing is left"),
         _ if verified.events == 0 => writeln!(out, "of building {building} nothing is kept"),
         (true, ..) => writeln!(out, "building {building} is complete"),
         (false, ..) => writeln!(out, "building {building} is NOT complete: {} findings", verified.findings_total),

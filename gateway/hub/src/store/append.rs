@@ -4,6 +4,7 @@ use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Events, chain};
 use redb::ReadableTable;
 
+use super::purge::last_of;
 use super::record::{HEAD_LEN, Record, Signed};
 use super::tables::{Head, Tables};
 use super::{Checked, StoreError};
@@ -60,6 +61,13 @@ fn compare(tables: &Tables<'_>, batch: &Checked) -> Result<Compared, StoreError>
     let within = tables.records.range(at(batch.first)..=at(batch.last().saturating_add(1)))?;
     let mut missing = Vec::new();
     let mut next = batch.first;
+    if let Some(purge) = last_of(&tables.purges, (building, epoch))? {
+        // What has been purged was kept once; of it this hash alone is known, which vouches for all before it.
+        if batch.hash_of(purge.through).is_some_and(|own| own != purge.hash) {
+            return Ok(Compared::Fork { number: batch.first, is_held_before: false });
+        }
+        next = next.max(purge.through + 1);
+    }
     for entry in before.into_iter().chain(within) {
         let (place, bytes) = entry?;
         let record = Record::decode(place.value(), bytes.value())?;

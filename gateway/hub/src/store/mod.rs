@@ -2,14 +2,16 @@
 
 mod append;
 mod checked;
+mod purge;
 mod read;
 mod record;
+mod scrub;
 mod tables;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::Notify;
@@ -18,7 +20,10 @@ use crate::failure::Failure;
 use crate::limits::STORE_CACHE_BYTES;
 pub(crate) use append::Taken;
 pub(crate) use checked::{Checked, NotSound};
+pub(crate) use purge::{Old, Purge};
+pub(crate) use read::Page;
 pub(crate) use record::{Placed, Record, Signed};
+pub(crate) use scrub::Scrub;
 pub(crate) use tables::Head;
 use tables::Tables;
 pub(crate) use writer::{Forked, NotNow, Work, Writer};
@@ -66,6 +71,8 @@ pub(crate) struct Store {
     path: PathBuf,
     /// `None` while it is being opened again.
     database: RwLock<Option<Database>>,
+    /// Held by whoever changes it: one at a time, also over several transactions.
+    changing: Mutex<()>,
     /// Whether it has failed since it was opened: redb does nothing more then.
     failed: AtomicBool,
     /// Rung when it fails.
@@ -85,7 +92,8 @@ impl Store {
                 path.display()
             ))
         })?;
-        Ok(Self { path, database: RwLock::new(Some(database)), failed: AtomicBool::new(false), bell: Notify::new() })
+        let (database, changing) = (RwLock::new(Some(database)), Mutex::new(()));
+        Ok(Self { path, database, changing, failed: AtomicBool::new(false), bell: Notify::new() })
     }
 
     /// Opens the store again after it has failed. Blocks until whoever reads is done.
@@ -126,6 +134,7 @@ impl Store {
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.with(|database| {
             let mut transaction = database.begin_write()?;
             transaction

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kalitka_protocol::EpochId;
 use redb::ReadableTable;
 
+use super::purge::{Purge, purged_behind};
 use super::record::{Place, Record};
 use super::tables::{BUILDING_ORDERS, EPOCHS, FORKS, Head, NOTES, ORDERS, RECORDS, newest_of};
 use super::{Store, StoreError};
@@ -78,12 +79,12 @@ impl Store {
     }
 
     /// The records with events of order numbers above `after`, in order: some `bytes_max` of events, and at least one
-    /// record unless there are none. The first one may begin before.
-    pub(crate) fn page(&self, after: u64, building: Option<u32>, bytes_max: usize) -> Result<Vec<Record>, StoreError> {
+    /// record unless there are none. The first one may begin before. With them goes what is not there any more.
+    pub(crate) fn page(&self, after: u64, building: Option<u32>, bytes_max: usize) -> Result<Page, StoreError> {
         self.read(|transaction| {
             let records = transaction.open_table(RECORDS)?;
             let from = after.saturating_add(1);
-            let mut page = Page { records: &records, after, bytes_max, found: Vec::new(), bytes: 0 };
+            let mut page = Gathered { records: &records, after, bytes_max, found: Vec::new(), bytes: 0 };
             if let Some(building) = building {
                 let orders = transaction.open_table(BUILDING_ORDERS)?;
                 let at = |order: u64| (building, order);
@@ -104,7 +105,7 @@ impl Store {
                     }
                 }
             }
-            Ok(page.found)
+            Ok(Page { records: page.found, purged: purged_behind(transaction, after, building)? })
         })
     }
 
@@ -159,7 +160,15 @@ impl Store {
     }
 }
 
-struct Page<'a, T> {
+/// What stands behind an order number.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) records: Vec<Record>,
+    /// Of each epoch of which events behind that number have been purged, the newest record of a purge.
+    pub(crate) purged: Vec<Purge>,
+}
+
+struct Gathered<'a, T> {
     records: &'a T,
     after: u64,
     bytes_max: usize,
@@ -167,7 +176,7 @@ struct Page<'a, T> {
     bytes: usize,
 }
 
-impl<T: ReadableTable<Place, &'static [u8]>> Page<'_, T> {
+impl<T: ReadableTable<Place, &'static [u8]>> Gathered<'_, T> {
     /// Takes the record at `place`; says whether there is room for more.
     fn take(&mut self, place: Place) -> Result<bool, StoreError> {
         let bytes = self.records.get(place)?.ok_or_else(|| StoreError::Damaged(format!("{place:?} is missing")))?;

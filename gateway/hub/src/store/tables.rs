@@ -3,6 +3,7 @@
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::StoreError;
+use super::purge::{PURGES, purged_order};
 use super::record::Place;
 
 /// Records by place.
@@ -55,29 +56,32 @@ pub(super) struct Tables<'t> {
     pub(super) building_orders: Table<'t, (u32, u64), (u64, u64)>,
     pub(super) epochs: Table<'t, (u32, u64), Row>,
     pub(super) forks: Table<'t, Place, Came>,
+    pub(super) purges: Table<'t, Place, &'static [u8]>,
+    pub(super) notes: Table<'t, &'static str, &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
     /// Opens them, and makes those that are missing.
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
-        drop(transaction.open_table(NOTES)?);
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
             orders: transaction.open_table(ORDERS)?,
             building_orders: transaction.open_table(BUILDING_ORDERS)?,
             epochs: transaction.open_table(EPOCHS)?,
             forks: transaction.open_table(FORKS)?,
+            purges: transaction.open_table(PURGES)?,
+            notes: transaction.open_table(NOTES)?,
         })
     }
 
     /// The order number of the newest event; 0 when there is none.
     pub(super) fn newest(&self) -> Result<u64, StoreError> {
-        newest(&self.orders, &self.records)
+        Ok(newest(&self.orders, &self.records)?.max(purged_order(&self.notes)?))
     }
 }
 
-/// The order number of the newest event; 0 when there is none.
-pub(super) fn newest(
+/// The order number of the newest event that is kept; 0 when there is none.
+fn newest(
     orders: &impl ReadableTable<u64, Place>,
     records: &impl ReadableTable<Place, &'static [u8]>,
 ) -> Result<u64, StoreError> {
@@ -87,7 +91,8 @@ pub(super) fn newest(
     Ok(super::Record::decode(place, bytes.value())?.last_order())
 }
 
-/// The newest order number of one state of the store.
+/// The newest order number of one state of the store, also when its event has been purged.
 pub(super) fn newest_of(transaction: &ReadTransaction) -> Result<u64, StoreError> {
-    newest(&transaction.open_table(ORDERS)?, &transaction.open_table(RECORDS)?)
+    let kept = newest(&transaction.open_table(ORDERS)?, &transaction.open_table(RECORDS)?)?;
+    Ok(kept.max(purged_order(&transaction.open_table(NOTES)?)?))
 }

@@ -172,7 +172,7 @@ fn orders_are_one_row(store: &Store, newest: u64) {
             for start in [0, 1, newest / 2, newest] {
                 let mut after = start;
                 loop {
-                    let page = store.page(after, building, bytes_max).unwrap();
+                    let page = store.page(after, building, bytes_max).unwrap().records;
                     let Some(last) = page.last() else { break };
                     for placed in page.iter().flat_map(|record| record.placed(after).collect::<Vec<_>>()) {
                         start.checked_add(1).unwrap();
@@ -185,10 +185,10 @@ fn orders_are_one_row(store: &Store, newest: u64) {
                 }
                 assert_eq!(after, newest.max(start));
             }
-            assert!(store.page(newest + 5, building, bytes_max).unwrap().is_empty());
+            assert!(store.page(newest + 5, building, bytes_max).unwrap().records.is_empty());
         }
     }
-    assert!(store.page(0, Some(BUILDING + 1), 1000).unwrap().is_empty());
+    assert!(store.page(0, Some(BUILDING + 1), 1000).unwrap().records.is_empty());
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn large_batch_is_cut_into_records_and_comes_back_whole() {
     assert_eq!(bytes, events.concat());
     orders_are_one_row(&store, 250);
     know_key(&store);
-    assert!(crate::verify::verify(&store, BUILDING).unwrap().complete);
+    assert!(crate::verify::verify(&store, BUILDING, &[0; 32]).unwrap().complete);
 }
 
 #[test]
@@ -228,10 +228,10 @@ fn history_that_grows_while_it_is_verified_is_not_called_forged() {
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| batches.iter().for_each(|batch| assert_ne!(put(&store, batch), Taken::Dropped)));
         while !writing.is_finished() {
-            assert_eq!(crate::verify::verify(&store, BUILDING).unwrap().findings, []);
+            assert_eq!(crate::verify::verify(&store, BUILDING, &[0; 32]).unwrap().findings, []);
         }
     });
-    assert_eq!(crate::verify::verify(&store, BUILDING).unwrap().events, 150);
+    assert_eq!(crate::verify::verify(&store, BUILDING, &[0; 32]).unwrap().events, 150);
 }
 
 /// Behind it there is no number; whoever counted on would begin at 0, for ever.

@@ -193,7 +193,7 @@ fn take(tables: &mut Tables<'_>, work: &Work) -> Result<Taken, StoreError> {
 }
 
 /// Whether the file system has more than the reserve: a full disk is met before the store is.
-fn has_room(store: &Store) -> Result<(), StoreError> {
+pub(super) fn has_room(store: &Store) -> Result<(), StoreError> {
     let folder = store.path.parent().unwrap_or(&store.path);
     match statvfs(folder) {
         Ok(system) if system.f_bavail.saturating_mul(system.f_frsize) < DISK_RESERVE_BYTES => Err(StoreError::NoRoom),

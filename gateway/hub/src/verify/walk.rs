@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Body, EpochBegun, Loss, LossCause, LossClosed, RawEvent, UNKNOWN_END};
+use kalitka_protocol::event::{Body, EpochBegun, Loss, LossCause, LossClosed, Purged, RawEvent, UNKNOWN_END};
 use kalitka_protocol::upstream::batch_signed;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::{EpochSpan, FindingKind, Verified, name};
 use crate::limits::PAGE_BYTES_MAX;
-use crate::store::{Head, Record, Signed, Store, StoreError};
+use crate::store::{Head, Purge, Record, Signed, Store, StoreError};
 
 /// What epochs say of each other.
 #[derive(Debug, Default)]
@@ -17,6 +17,7 @@ pub(super) struct Notes {
     /// Each epoch's beginning.
     begun: Vec<(EpochId, EpochBegun)>,
     losses: Vec<Loss>,
+    purged: Vec<Purged>,
     /// Losses that have got their end, by epoch and first number.
     closed: BTreeMap<(EpochId, u64), LossClosed>,
     /// The keys by which records are signed, and the first record of each: its epoch, first and last number.
@@ -40,14 +41,21 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(building: u32, epoch: EpochId, verified: &'a mut Verified, notes: &'a mut Notes) -> Self {
+    /// From number 1 on, or from behind what has been purged.
+    pub(super) fn new(
+        building: u32,
+        epoch: EpochId,
+        purge: Option<&Purge>,
+        verified: &'a mut Verified,
+        notes: &'a mut Notes,
+    ) -> Self {
         Self {
             building,
             epoch,
             verified,
             notes,
-            next: 1,
-            hash: Some([0; 32]),
+            next: purge.map_or(1, |purge| purge.through + 1),
+            hash: Some(purge.map_or([0; 32], |purge| purge.hash)),
             ahead: BTreeMap::new(),
             gaps: Vec::new(),
             span: None,
@@ -173,6 +181,7 @@ impl Notes {
         match body {
             Body::EpochBegun(begun) => self.begun.push((epoch, *begun)),
             Body::Loss(loss) => self.losses.push(*loss),
+            Body::Purged(purged) => self.purged.push(*purged),
             Body::LossClosed(closed) => {
                 self.closed.insert((closed.epoch, closed.first), *closed);
             }
@@ -183,10 +192,12 @@ impl Notes {
     /// Names what is missing of `epoch` from `gap`: as a loss as far as the gateway recorded one, else as a finding.
     pub(super) fn explain(&self, verified: &mut Verified, epoch: EpochId, (first, last): (u64, u64)) {
         let of_epoch = self.losses.iter().filter(|loss| loss.epoch == epoch && !loss.cause.is_of_own_epoch());
-        let mut spans: Vec<(u64, u64)> = of_epoch.map(|loss| self.span(loss)).collect();
+        let mut spans: Vec<_> = of_epoch.map(|loss| (self.span(loss), false)).collect();
+        let purged = self.purged.iter().filter(|purged| purged.epoch == epoch);
+        spans.extend(purged.map(|purged| ((purged.first, purged.last), true)));
         spans.sort_unstable();
         let mut next = first;
-        for (from, to) in spans {
+        for ((from, to), is_purged) in spans {
             if to < next || from > last {
                 continue;
             }
@@ -194,7 +205,12 @@ impl Notes {
                 unexplained(verified, epoch, (next, from - 1));
             }
             let (from, to) = (from.max(next), to.min(last));
-            verified.losses.push(format!("epoch {}: {from} to {to} are missing, and recorded as lost", name(epoch)));
+            let epoch = name(epoch);
+            if is_purged {
+                verified.purged_before.push(format!("epoch {epoch}: {from} to {to} were purged at the gateway"));
+            } else {
+                verified.losses.push(format!("epoch {epoch}: {from} to {to} are missing, and recorded as lost"));
+            }
             next = to.saturating_add(1);
         }
         if next <= last {
@@ -216,12 +232,14 @@ impl Notes {
         &self,
         store: &Store,
         walked: impl Iterator<Item = EpochId>,
+        purges: &BTreeMap<EpochId, Purge>,
         verified: &mut Verified,
     ) -> Result<(), StoreError> {
         let building = verified.building;
         let begun: BTreeSet<EpochId> = self.begun.iter().map(|(epoch, _)| *epoch).collect();
         for epoch in walked {
-            if !begun.contains(&epoch) {
+            // Its first event has gone with a purge.
+            if !begun.contains(&epoch) && !purges.contains_key(&epoch) {
                 verified.find(FindingKind::Link, epoch, (1, 1), "it does not say what stands before it".into());
             }
         }
@@ -238,7 +256,8 @@ impl Notes {
             if head.last < begun.last {
                 self.explain(verified, before, (head.last + 1, begun.last));
             }
-            if let Some(hash) = hash_at(store, building, before, begun.last)?
+            if let Some(hash) =
+                hash_at(store, building, before, begun.last)?.or_else(|| hash_of(purges, before, begun.last))
                 && hash != begun.hash
             {
                 let text = format!("epoch {} names another history up to this number", name(*epoch));
@@ -246,7 +265,10 @@ impl Notes {
             }
         }
         for closed in self.closed.values().filter(|closed| closed.held >= closed.first) {
-            if hash_at(store, building, closed.epoch, closed.held)? != Some(closed.hash) {
+            let known = hash_at(store, building, closed.epoch, closed.held)?
+                .or_else(|| hash_of(purges, closed.epoch, closed.held));
+            let is_gone = purges.get(&closed.epoch).is_some_and(|purge| closed.held < purge.through);
+            if known != Some(closed.hash) && !(known.is_none() && is_gone) {
                 let text = "a loss was closed with another history up to this number".to_owned();
                 verified.find(FindingKind::Fork, closed.epoch, (closed.held, closed.held), text);
             }
@@ -295,6 +317,11 @@ impl Notes {
 
 fn unexplained(verified: &mut Verified, epoch: EpochId, (first, last): (u64, u64)) {
     verified.find(FindingKind::Gap, epoch, (first, last), format!("{} events are missing", last - first + 1));
+}
+
+/// h of the last number that was purged, when that is it.
+fn hash_of(purges: &BTreeMap<EpochId, Purge>, epoch: EpochId, number: u64) -> Option<[u8; 32]> {
+    purges.get(&epoch).filter(|purge| purge.through == number).map(|purge| purge.hash)
 }
 
 /// h of `number`; `None` when it is not kept.

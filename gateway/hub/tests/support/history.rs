@@ -19,12 +19,15 @@ pub(crate) struct History {
     pub(crate) events: Vec<Vec<u8>>,
     /// h(n) is at n.
     pub(crate) hashes: Vec<[u8; 32]>,
+    /// About when the next events happen, microseconds since 1970.
+    pub(crate) wall_us: i64,
 }
 
 impl History {
     /// With its first event, which names `before` as the epoch before.
     pub(crate) fn begin(building: u32, epoch: u64, before: Option<&History>) -> Self {
-        let mut history = Self { building, epoch: EpochId(epoch), events: Vec::new(), hashes: vec![[0; 32]] };
+        let wall_us = 1_700_000_000_000_000;
+        let mut history = Self { building, epoch: EpochId(epoch), events: Vec::new(), hashes: vec![[0; 32]], wall_us };
         let named = EpochBegun {
             before: before.map(|before| before.epoch),
             last: before.map_or(0, History::last),
@@ -94,7 +97,7 @@ impl History {
             building: self.building,
             epoch: self.epoch,
             number,
-            wall_us: 1_700_000_000_000_000 + i64::try_from(number).unwrap() * 1000,
+            wall_us: self.wall_us + i64::try_from(number).unwrap() * 1000,
             monotonic_us: number * 1000,
             gateway_boot: 7,
             quality: ClockQuality::Good,

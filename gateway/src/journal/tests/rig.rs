@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use kalitka_core::{Decided, Decision, Keys, Overlay};
 use kalitka_outbox::Bounds;
+use kalitka_process::age::Age;
 use kalitka_protocol::event::{Body, Event, Events};
 use kalitka_protocol::handshake::Psk;
 use kalitka_protocol::message::{Report, ReportKind};
@@ -84,6 +85,7 @@ impl Rig {
             building: BUILDING,
             state: state.into(),
             bounds,
+            retention: Age::days(90),
             operators,
             clock: clock.clone(),
             ring,
