@@ -114,6 +114,6 @@ mod tests {
             assert_eq!(Validity { begins, expires }.renewal_due(b""), begins);
         }
         let endless = Validity { begins: i64::MIN, expires: i64::MAX };
-        assert!(endless.renewal_due(b"") <= i64::MAX);
+        assert!(endless.renewal_due(b"") > i64::MIN);
     }
 }

@@ -81,7 +81,7 @@ pub async fn enrol(told: Enrolling<'_>) -> Result<Identity, EnrolError> {
             return Err(refused.why);
         }
     };
-    settle(&told, waiting, &token, &body)
+    settle(&told, &waiting, &token, &body)
 }
 
 /// Why the hub gave no certificate.
@@ -165,7 +165,7 @@ fn refused(body: &[u8]) -> Refused {
 }
 
 /// Checks the hub's answer and makes it, with the key, the identity.
-fn settle(told: &Enrolling<'_>, waiting: Waiting, token: &Token, body: &[u8]) -> Result<Identity, EnrolError> {
+fn settle(told: &Enrolling<'_>, waiting: &Waiting, token: &Token, body: &[u8]) -> Result<Identity, EnrolError> {
     let enrolled = Enrolled::parse(body).map_err(|why| wrong(&why))?;
     check(told, &waiting.key, token, &enrolled).map_err(|why| wrong(&why))?;
     let io = |error: io::Error| {
