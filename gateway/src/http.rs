@@ -1,5 +1,6 @@
 //! Plain HTTP for machines that watch: `/metrics`, `/healthz`, `/readyz`. GET only, nothing personal.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use crate::adoption::Standing;
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::journal::JournalStatus;
-use crate::limits::{HTTP_CONNECTION_LIFE, HTTP_CONNECTIONS_MAX, WORKER_STUCK_AFTER};
+use crate::limits::{HTTP_CONNECTION_LIFE, HTTP_CONNECTIONS_MAX, JOURNAL_STUCK_AFTER, WORKER_STUCK_AFTER};
 use crate::metrics::Collector;
 
 /// What is shown.
@@ -42,6 +43,13 @@ impl Surface {
     fn degraded(&self) -> String {
         let journal = self.journal.borrow();
         let mut lines = String::new();
+        let busy = self.collector.journal().busy_for(self.clock.monotonic());
+        if busy >= JOURNAL_STUCK_AFTER {
+            let seconds = busy.as_secs();
+            // Writing to a string does not fail.
+            let _ =
+                writeln!(lines, "degraded: the disk has not answered for {seconds} s; reports wait at their readers");
+        }
         for (is_so, line) in [
             (!journal.taking, "degraded: events are not made durable, and reports wait at their readers\n"),
             (journal.safety_damaged, "degraded: the blocks and modes in force could not be read\n"),
@@ -88,7 +96,10 @@ pub(crate) async fn serve(listener: TcpListener, surface: Arc<Surface>) -> io::R
 }
 
 async fn metrics(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], surface.collector.render())
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        surface.collector.render(surface.clock.monotonic()),
+    )
 }
 
 async fn healthz(State(surface): State<Arc<Surface>>) -> impl IntoResponse {

@@ -71,6 +71,8 @@ pub(crate) const HTTP_CONNECTION_LIFE: Duration = Duration::from_secs(5);
 pub(crate) const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for connections that are being served.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for what is being written: a disk that hangs does not keep it.
+pub(crate) const WRITTEN_PATIENCE: Duration = Duration::from_secs(10);
 /// Records of one worker that wait for the journal if nothing else is configured: at 100,000 decisions a second more than half a second of a disk that hangs.
 pub(crate) const JOURNAL_RING: usize = 65_536;
 /// The least that may be configured.
@@ -99,6 +101,11 @@ pub(crate) const JOURNAL_TICK: Duration = Duration::from_millis(250);
 pub(crate) const STORE_AGAIN_MIN: Duration = Duration::from_millis(500);
 /// Longest such pause.
 pub(crate) const STORE_AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Failed openings, one after the other, for which what the disk does not give is awaited, some 12 s with their pauses; then
+/// it is taken for lost.
+pub(crate) const UNREADABLE_OPENINGS_MAX: u32 = 5;
+/// How long a turn of the journal may take before it counts as held up by the disk.
+pub(crate) const JOURNAL_STUCK_AFTER: Duration = Duration::from_secs(2);
 /// Events after which a checkpoint is written, if the newest has some age.
 pub(crate) const CHECKPOINT_EVENTS: u64 = 10_000;
 /// That age.

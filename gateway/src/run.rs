@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::http::{self, Surface};
 use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Recorder, Ring, SafetyFile, Setup, Work};
 use crate::keys::{self, KeyBook};
-use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX};
+use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
 use crate::logs;
 use crate::metrics::{Collector, KernelDrops, Tally, names};
 use crate::published::Published;
@@ -69,9 +69,9 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let desk = Arc::new(Desk { keys, orders, standing, journal, uplink: uplink_state, clock: clock.clone(), fixed });
     let surface = Arc::new(Surface { clock, collector, standing: standing_shown, journal: journal_shown });
     let ended = stage.serve(Services { control: &control, http, desk, surface, uplink }, &died);
-    threads.stop();
+    let stopped = threads.stop();
     drop(control);
-    ended
+    ended.and(stopped)
 }
 
 /// What the threads are made of: all that may fail has not.
@@ -217,7 +217,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
     let keeper_clock = clock.clone();
     let keeper = thread::spawn("stamps", died, move || keeper.run(&stamps_taken, &keeper_clock))?;
     let (orders, orders_taken) = sync_channel(ADOPTIONS_WAITING_MAX);
-    let adopter = thread::spawn("adopter", died, move || adopter.run(&orders_taken))?;
+    let adopter = thread::spawn("adopter", died, move || adopter.run(&orders_taken, &|| keys.settle()))?;
     let uplink = trust.enrolled.then(|| Uplink {
         options: uplink::options(config),
         port: uplink::port(door.clone(), orders.clone(), committed, uplink_state),
@@ -244,17 +244,35 @@ struct Threads {
 }
 
 impl Threads {
-    /// Workers first, so that nothing is taken any more; then those who keep what the workers took.
-    fn stop(self) {
+    /// Workers first, so that nothing is taken any more; then those who keep what the workers took. A disk that does not
+    /// answer is not waited for.
+    ///
+    /// # Errors
+    /// [`Failure::Environment`] when it did not answer in time: nothing that was receipted is lost by it.
+    fn stop(self) -> Result<(), Failure> {
         self.workers.stop();
         drop(self.orders);
-        self.door.wait_to_hand_in(Work::Stop);
-        for (name, thread) in [("journal", self.journal), ("stamps", self.keeper), ("adopter", self.adopter)] {
-            if thread.join().is_err() {
-                tracing::error!(thread = name, "a thread had panicked");
+        let (done, all_done) = sync_channel(1);
+        let waits = move || {
+            self.door.wait_to_hand_in(Work::Stop);
+            for (name, thread) in [("journal", self.journal), ("stamps", self.keeper), ("adopter", self.adopter)] {
+                if thread.join().is_err() {
+                    tracing::error!(thread = name, "a thread had panicked");
+                }
             }
+            // Nobody waits any more for what came too late.
+            let _ = done.send(());
+        };
+        thread::spawn("stop", &Ended::default(), waits)?;
+        if all_done.recv_timeout(WRITTEN_PATIENCE).is_err() {
+            let seconds = WRITTEN_PATIENCE.as_secs();
+            return Err(Failure::Environment(format!(
+                "the disk of the state folder has not answered for {seconds} s; stopped without it, and nothing receipted is \
+                 lost; look at the disk"
+            )));
         }
         tracing::info!("stopped");
+        Ok(())
     }
 }
 

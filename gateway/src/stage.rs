@@ -89,6 +89,6 @@ async fn collect(surface: Arc<Surface>) {
     let mut ticks = tokio::time::interval(COLLECT_INTERVAL);
     loop {
         ticks.tick().await;
-        surface.collector.collect();
+        surface.collector.collect(surface.clock.monotonic());
     }
 }

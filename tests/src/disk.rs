@@ -47,6 +47,23 @@ impl Disk {
         self.mount_image();
     }
 
+    /// Lets the file system give up and turn read-only, as it does when it finds itself damaged; until it is repaired.
+    pub fn turn_read_only(&self) {
+        well("mount", &["-o", "remount,abort", text(&self.folder)]);
+    }
+
+    /// Checks the file system as a boot does, and mounts it anew. Nobody may use the folder.
+    pub fn repair(&self) {
+        well("umount", &[text(&self.folder)]);
+        // It says by its status that it has corrected something.
+        let _ = Command::new("e2fsck")
+            .args(["-fy", text(&self.image)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        self.mount_image();
+    }
+
     fn next_image(&self) -> PathBuf {
         self.image.with_extension(format!("{}.img", self.cuts))
     }

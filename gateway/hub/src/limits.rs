@@ -72,6 +72,12 @@ pub(crate) const STORE_CACHE_BYTES: usize = 256 << 20;
 pub(crate) const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(250);
 /// See [`REOPEN_PAUSE_MIN`].
 pub(crate) const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How often one looks whether a step that writes has come to its end.
+pub(crate) const STORE_LOOK: Duration = Duration::from_millis(500);
+/// How long such a step may take before it is an alarm.
+pub(crate) const STORE_STUCK_AFTER: Duration = Duration::from_secs(2);
+/// Bytes of the store's file that are read and written again at a time.
+pub(crate) const REWRITE_BYTES: usize = 1 << 20;
 /// Bytes that stay free on the store's file system: below, nothing is taken.
 pub(crate) const DISK_RESERVE_BYTES: u64 = 16 << 20;
 

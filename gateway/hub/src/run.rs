@@ -73,7 +73,8 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
     stage.runtime.block_on(async {
         // So that gateways hear it, and do not wait for a hub that is gone.
         let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, endpoint.wait_idle()).await;
-        hub.alarms.keep(&hub).await;
+        // A disk that hangs does not keep the hub from ending.
+        let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, hub.alarms.keep(&hub)).await;
     });
     stage.runtime.shutdown_timeout(SHUTDOWN_PATIENCE);
     tracing::info!("stopped");
@@ -109,6 +110,7 @@ impl Stage {
             tokio::spawn(keep_up(Arc::clone(hub)));
             tokio::spawn(renew::watch_expiry(Arc::clone(hub)));
             tokio::spawn(retention::run(Arc::clone(hub)));
+            tokio::spawn(keep_alarms(Arc::clone(hub)));
             let signal = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
@@ -125,13 +127,22 @@ fn cannot_serve(error: io::Error) -> Failure {
     Failure::Environment(format!("cannot serve gateways, control and feeds: {error}"))
 }
 
-/// Keeps what grows while nobody looks bounded.
+/// Keeps what grows while nobody looks bounded; also while the disk hangs.
 async fn keep_up(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
         hub.collector.upkeep();
         show_load(&hub);
+    }
+}
+
+/// Puts new alarms into the store.
+async fn keep_alarms(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
         hub.alarms.keep(&hub).await;
     }
 }

@@ -21,6 +21,15 @@ const KEPT: usize = usize::MAX;
 /// How much is skipped where the disk gives nothing.
 const UNREADABLE_BYTES: u64 = 4096;
 
+/// What is done where the disk gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It may give it later: nothing is decided now.
+    Awaited,
+    /// It is passed over.
+    GivenUp,
+}
+
 /// A whole block and where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
@@ -59,18 +68,19 @@ impl Carved {
     /// Looks through all files under `folder`, one level of folders deep; `passed` hears of bytes that were looked at.
     ///
     /// # Errors
-    /// When the folder itself cannot be listed, or a file cannot be opened.
+    /// When the folder itself cannot be listed, or a file cannot be opened; when it cannot be read, by `unreadable`.
     pub(crate) fn look_through(
         &mut self,
         folder: &Path,
         building: u32,
+        unreadable: Unreadable,
         passed: &mut dyn FnMut(u64),
     ) -> Result<(), StoreError> {
         for path in files_under(folder)? {
             let number = self.files.len();
             let file = File::open(&path)?;
             self.files.push(path);
-            look_into(&file, passed, &mut |bytes, at| self.take(bytes, number, at, building))?;
+            look_into(&file, unreadable, passed, &mut |bytes, at| self.take(bytes, number, at, building))?;
         }
         Ok(())
     }
@@ -129,7 +139,7 @@ pub(crate) fn building_of(folders: &[PathBuf]) -> Result<Option<u32>, StoreError
     for folder in folders {
         for path in files_under(folder)? {
             let mut building = None;
-            look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| {
+            look_into(&File::open(path)?, Unreadable::GivenUp, &mut |_| (), &mut |bytes, _| {
                 let block = block::parse_front(bytes)?;
                 building = building.or_else(|| Some(Events::new(block.events).next()?.ok()?.header.building));
                 Some(BLOCK_HEADER_LEN + block.events.len())
@@ -146,10 +156,10 @@ pub(crate) fn building_of(folders: &[PathBuf]) -> Result<Option<u32>, StoreError
 ///
 /// # Errors
 /// What the file system says.
-pub(crate) fn newest_sequence(folder: &Path) -> Result<u64, StoreError> {
+pub(crate) fn newest_sequence(folder: &Path, unreadable: Unreadable) -> Result<u64, StoreError> {
     let mut newest = 0;
     for path in files_under(folder)? {
-        look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| {
+        look_into(&File::open(path)?, unreadable, &mut |_| (), &mut |bytes, _| {
             let block = block::parse_front(bytes)?;
             newest = newest.max(block.header.sequence);
             Some(BLOCK_HEADER_LEN + block.events.len())
@@ -173,14 +183,16 @@ impl Kept {
     ///
     /// # Errors
     /// What the file system says.
-    pub(crate) fn read(folder: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn read(folder: &Path, unreadable: Unreadable) -> Result<Self, StoreError> {
         let mut kept = Self::default();
         let paths = if folder.is_dir() { files_under(folder)? } else { Vec::new() };
         for path in &paths {
-            look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| take_record(&mut kept.records, bytes))?;
+            look_into(&File::open(path)?, unreadable, &mut |_| (), &mut |bytes, _| {
+                take_record(&mut kept.records, bytes)
+            })?;
         }
         for path in &paths {
-            look_into(&File::open(path)?, &mut |_| (), &mut |bytes, _| kept.take_block(bytes))?;
+            look_into(&File::open(path)?, unreadable, &mut |_| (), &mut |bytes, _| kept.take_block(bytes))?;
         }
         Ok(kept)
     }
@@ -245,6 +257,7 @@ fn take_record(records: &mut BTreeMap<u64, Record>, bytes: &[u8]) -> Option<usiz
 /// Calls `take` wherever in `file` a block or record may begin; it gives the length of what it took.
 fn look_into(
     file: &File,
+    unreadable: Unreadable,
     passed: &mut dyn FnMut(u64),
     take: &mut dyn FnMut(&[u8], u64) -> Option<usize>,
 ) -> Result<(), StoreError> {
@@ -252,10 +265,14 @@ fn look_into(
     let mut window = vec![0; CARVE_BYTES + BLOCK_MAX];
     let mut base = 0;
     while base < len {
-        let Ok(filled) = fill(file, &mut window, base) else {
-            base += UNREADABLE_BYTES;
-            passed(UNREADABLE_BYTES);
-            continue;
+        let filled = match fill(file, &mut window, base) {
+            Ok(filled) => filled,
+            Err(error) if unreadable == Unreadable::Awaited => return Err(error.into()),
+            Err(_) => {
+                base += UNREADABLE_BYTES;
+                passed(UNREADABLE_BYTES);
+                continue;
+            }
         };
         // What begins in the last part may not be whole here: it is looked at again from there.
         let whole_to = if base + filled as u64 >= len { filled } else { filled.saturating_sub(BLOCK_MAX).max(1) };

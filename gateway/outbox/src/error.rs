@@ -38,7 +38,23 @@ impl StoreError {
     pub const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::Panicked(_))
     }
+
+    /// The metric's label.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Io(error) | Self::NotSynced(error) if error.kind() == std::io::ErrorKind::StorageFull => FULL,
+            Self::Io(_) => "io",
+            Self::NotSynced(_) => "not_synced",
+            Self::Damaged(_) => "damaged",
+            Self::Panicked(_) => "panicked",
+            Self::Poisoned | Self::Beyond { .. } => "other",
+        }
+    }
 }
+
+/// The label of a disk that is full.
+const FULL: &str = "full";
 
 /// Events were not taken; nothing of them is durable, or will be after the store is reopened.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +84,18 @@ pub enum AppendError {
     /// The store failed and must be reopened.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl AppendError {
+    /// The metric's label.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::DiskFull { .. } => FULL,
+            Self::Store(error) => error.label(),
+            Self::Malformed(_) | Self::Numbering { .. } | Self::Present => "other",
+        }
+    }
 }
 
 /// The outbox cannot be opened or reopened.
@@ -117,4 +145,21 @@ pub enum OpenError {
         /// What was found.
         error: StoreError,
     },
+}
+
+impl OpenError {
+    /// All that [`label`](Self::label) says.
+    pub const LABELS: [&'static str; 6] = ["io", "not_synced", "damaged", "panicked", FULL, "other"];
+
+    /// The metric's label.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Io { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => FULL,
+            Self::Io { .. } => "io",
+            Self::StillFull { .. } => FULL,
+            Self::Store { error, .. } => error.label(),
+            Self::Locked { .. } | Self::Building { .. } => "other",
+        }
+    }
 }

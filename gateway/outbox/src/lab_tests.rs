@@ -230,10 +230,12 @@ impl Site {
     }
 
     pub(crate) fn try_open_at(&self, folder: &Path, fresh: u64) -> Result<(Outbox, Begun), OpenError> {
+        Outbox::open_on(Box::new(Lab(self.shared.clone())), self.opening(folder, fresh))
+    }
+
+    pub(crate) fn opening<'a>(&self, folder: &'a Path, fresh: u64) -> Opening<'a> {
         let Self { machine, building, known, limits, .. } = *self;
-        let fresh_epoch = EpochId(fresh);
-        let opening = Opening { folder, building, machine, fresh_epoch, known, limits };
-        Outbox::open_on(Box::new(Lab(self.shared.clone())), opening)
+        Opening { folder, building, machine, fresh_epoch: EpochId(fresh), known, limits }
     }
 
     pub(crate) fn open(&self, fresh: u64) -> (Outbox, Begun) {

@@ -67,3 +67,5 @@ mod retention_tests;
 mod rules_tests;
 #[cfg(test)]
 mod segment_log_tests;
+#[cfg(test)]
+mod unread_tests;

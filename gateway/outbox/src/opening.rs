@@ -3,6 +3,7 @@
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Loss, LossCause, UNKNOWN_END};
 
+use crate::carve::Unreadable;
 use crate::check::{Checked, check};
 use crate::error::{AppendError, OpenError, StoreError};
 use crate::ground::{Ground, Machine};
@@ -43,8 +44,25 @@ impl Outbox {
         Self::open_on(Box::new(Machine), opening)
     }
 
+    /// As [`open`](Self::open), but what the disk does not give now is not taken for lost: the opening fails instead. Try
+    /// again for as long as the disk may come back, and then `open`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_if_readable(opening: Opening<'_>) -> Result<(Self, Begun), OpenError> {
+        Self::open_by(Box::new(Machine), opening, Unreadable::Awaited)
+    }
+
     pub(crate) fn open_on(ground: Box<dyn Ground>, opening: Opening<'_>) -> Result<(Self, Begun), OpenError> {
-        let mut yard = Yard::take(ground, &opening)?;
+        Self::open_by(ground, opening, Unreadable::GivenUp)
+    }
+
+    fn open_by(
+        ground: Box<dyn Ground>,
+        opening: Opening<'_>,
+        unreadable: Unreadable,
+    ) -> Result<(Self, Begun), OpenError> {
+        let mut yard = Yard::take(ground, &opening, unreadable)?;
         let found = yard.open(None)?;
         let found = if found.salvaged.is_none() { yard.leave_refuge(found) } else { found };
         let (mark, marked) = Mark::open(yard.folder());
@@ -75,12 +93,26 @@ impl Outbox {
     /// # Errors
     /// [`OpenError`]; try again later. [`OpenError::StillFull`] costs no reopening.
     pub fn reopen(&mut self, fresh: EpochId) -> Result<Begun, OpenError> {
+        self.reopen_by(fresh, Unreadable::GivenUp)
+    }
+
+    /// As [`reopen`](Self::reopen), but what the disk does not give now is not taken for lost: see
+    /// [`open_if_readable`](Self::open_if_readable).
+    ///
+    /// # Errors
+    /// As [`reopen`](Self::reopen).
+    pub fn reopen_if_readable(&mut self, fresh: EpochId) -> Result<Begun, OpenError> {
+        self.reopen_by(fresh, Unreadable::Awaited)
+    }
+
+    fn reopen_by(&mut self, fresh: EpochId, unreadable: Unreadable) -> Result<Begun, OpenError> {
         let Some(poison) = self.poison else { return Ok(Begun::AsLeft) };
         let room = self.room().map_err(|error| self.yard.io("look at the disk", error))?;
         self.yard.need(DISK_RESERVE, room)?;
+        self.yard.probe()?;
         close(self.store.take());
         self.reopens += 1;
-        let found = self.yard.reopen(poison == Poison::Distrusted, self.head().number)?;
+        let found = self.yard.reopen(poison == Poison::Distrusted, self.head().number, unreadable)?;
         let known = Known::Exactly(self.head());
         let (store, ledger) = establish(&mut self.yard, found, known, fresh)?;
         let floor = self.floor.and_then(|(ordinal, number)| {
@@ -131,7 +163,12 @@ fn establish(
     let ours = yard.is_ours();
     let building = yard.building();
     let ledger = settle(store.as_mut(), checked, salvaged, known, ours, fresh, building);
-    let ledger = ledger.map_err(|error| yard.broken(error))?;
+    let ledger = ledger.map_err(|error| {
+        if matches!(error, StoreError::NotSynced(_)) {
+            yard.note_unconfirmed();
+        }
+        yard.broken(error)
+    })?;
     yard.settle().map_err(|error| yard.io("name the store", error))?;
     Ok((store, ledger))
 }

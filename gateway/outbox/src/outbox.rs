@@ -158,6 +158,9 @@ impl Outbox {
             StoreError::Io(_) | StoreError::Panicked(_) => Poison::Failed,
             StoreError::NotSynced(_) | StoreError::Damaged(_) => Poison::Distrusted,
         };
+        if matches!(error, StoreError::NotSynced(_)) {
+            self.yard.note_unconfirmed();
+        }
         self.poison = Some(poison);
         error
     }

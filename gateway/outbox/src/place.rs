@@ -1,12 +1,14 @@
 //! The outbox's folder: which store in it is the one, and what becomes of one that cannot be gone on with.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kalitka_protocol::wire::Cursor;
 use rustix::fs::FlockOperation;
 
+use crate::carve::Unreadable;
 use crate::error::OpenError;
 use crate::ground::Kind;
 use crate::quarantine::{Quarantine, remove};
@@ -14,6 +16,8 @@ use crate::two_generations::{self, Found};
 
 const NAME: &str = "store";
 pub(crate) const LOCK_NAME: &str = "lock";
+const PROBE_NAME: &str = "probe";
+const UNCONFIRMED_NAME: &str = "unconfirmed";
 const SLED_PREFIX: &str = "sled-";
 const LOG_PREFIX: &str = "log-";
 
@@ -42,8 +46,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Takes the folder, making it when it is not there.
-    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
+    /// Takes the folder, making it when it is not there. What the disk does not give of its name is `unreadable`.
+    pub(crate) fn take(folder: &Path, unreadable: Unreadable) -> Result<Self, OpenError> {
         let at = |what: &'static str| move |error| OpenError::Io { path: folder.to_path_buf(), what, error };
         fs::create_dir_all(folder).map_err(at("make the folder"))?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(folder.join(LOCK_NAME));
@@ -52,6 +56,9 @@ impl Place {
             return Err(OpenError::Locked { path: folder.to_path_buf() });
         }
         let found = two_generations::read(folder, NAME);
+        if found.unreadable > 0 && unreadable == Unreadable::Awaited {
+            return Err(at("read which store is the one")(io::Error::other("the disk does not give it")));
+        }
         let (sequence, was_named) = (found.next_sequence(), !found.is_blank());
         let quarantine = Quarantine::of(folder);
         Ok(Self { folder: folder.to_path_buf(), named: named(found), was_named, quarantine, sequence, _lock: lock })
@@ -93,6 +100,11 @@ impl Place {
         two_generations::write(&self.folder, NAME, self.sequence, &emit(named))?;
         self.sequence += 1;
         self.named = Some(named);
+        // All that is in a store that is named anew was written and synced by this process.
+        match fs::remove_file(self.folder.join(UNCONFIRMED_NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -109,6 +121,32 @@ impl Place {
             }
         }
         File::open(&self.folder)?.sync_all()
+    }
+
+    /// Notes that the disk has not confirmed what was written to the store in use: what is read of it may not be on the disk,
+    /// whatever later syncs say. The note is for the next process. It need not outlive a power cut, for then only the disk is
+    /// left to read.
+    pub(crate) fn note_unconfirmed(&self) {
+        if let Err(error) = File::create(self.folder.join(UNCONFIRMED_NAME)) {
+            tracing::error!(%error, "cannot note that the store is to be copied; do not restart before it takes events again");
+        }
+    }
+
+    /// Whether that was noted.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.folder.join(UNCONFIRMED_NAME).exists()
+    }
+
+    /// Tries whether the disk takes and confirms anything.
+    pub(crate) fn probe(&self) -> io::Result<()> {
+        let path = self.folder.join(PROBE_NAME);
+        let probed =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).and_then(|mut file| {
+                file.write_all(PROBE_NAME.as_bytes())?;
+                file.sync_all()
+            });
+        // What is left of one that failed is overwritten by the next.
+        probed.and_then(|()| fs::remove_file(&path))
     }
 
     /// Removes a store that nothing is needed of.

@@ -12,7 +12,7 @@ use kalitka_protocol::event::{Events, Loss, RawEvent, chain};
 use rustix::fs::FlockOperation;
 
 use crate::block;
-use crate::carve::{Carved, building_of, files_under};
+use crate::carve::{Carved, Unreadable, building_of, files_under};
 use crate::error::StoreError;
 use crate::ground::Machine;
 use crate::mark;
@@ -155,7 +155,7 @@ impl Survey {
                 done += more;
                 passed(done.min(bytes), bytes);
             };
-            carved.look_through(store, building, told).map_err(broken)?;
+            carved.look_through(store, building, Unreadable::GivenUp, told).map_err(broken)?;
         }
         let choice = choose(&mut carved);
         let mark = mark::look(folder);
@@ -256,7 +256,7 @@ impl Survey {
         if fs::read_dir(opening.folder).map_err(at("list the folder"))?.next().is_some() {
             return Err(SurveyError::NotBlank { path: target() });
         }
-        let mut yard = Yard::take(Box::new(Machine), opening)?;
+        let mut yard = Yard::take(Box::new(Machine), opening, Unreadable::GivenUp)?;
         let found = yard.write(&self.choice, &self.carved)?;
         let (epoch, events, begun) = establish_salvaged(&mut yard, found, self.mark, opening)?;
         let Begun::NewEpoch { before, losses, .. } = begun else {

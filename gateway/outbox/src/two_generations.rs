@@ -22,6 +22,8 @@ pub struct Found {
     pub older: Option<(u64, Vec<u8>)>,
     /// Files that are there and not whole, or that the disk does not give.
     pub damaged: usize,
+    /// Of those, the ones that the disk does not give: it may yet.
+    pub unreadable: usize,
 }
 
 impl Found {
@@ -64,7 +66,7 @@ pub fn read(folder: &Path, name: &str) -> Found {
             Ok(Some(whole)) => found.take(whole),
             Ok(None) => found.damaged += 1,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => found.damaged += 1,
+            Err(_) => (found.damaged, found.unreadable) = (found.damaged + 1, found.unreadable + 1),
         }
     }
     found

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kalitka_protocol::event::Loss;
 
-use crate::carve::{Carved, Kept, newest_sequence};
+use crate::carve::{Carved, Kept, Unreadable, newest_sequence};
 use crate::check::{Checked, check};
 use crate::error::{OpenError, StoreError};
 use crate::ground::{Ground, Kind, Machine};
@@ -31,6 +31,8 @@ pub(crate) struct Yard {
     current: Option<Named>,
     /// How often sled was opened.
     sled_opens: u32,
+    /// What the present opening makes of what the disk does not give.
+    unreadable: Unreadable,
 }
 
 /// A store that is open and whole.
@@ -43,10 +45,14 @@ pub(crate) struct Found {
 }
 
 impl Yard {
-    pub(crate) fn take(ground: Box<dyn Ground>, opening: &Opening<'_>) -> Result<Self, OpenError> {
-        let place = Place::take(opening.folder)?;
+    pub(crate) fn take(
+        ground: Box<dyn Ground>,
+        opening: &Opening<'_>,
+        unreadable: Unreadable,
+    ) -> Result<Self, OpenError> {
+        let place = Place::take(opening.folder, unreadable)?;
         let (machine, building) = (opening.machine, opening.building);
-        let yard = Self { ground, current: place.named, place, machine, building, sled_opens: 0 };
+        let yard = Self { ground, current: place.named, place, machine, building, sled_opens: 0, unreadable };
         match yard.place.named {
             Some(Named { building: found, .. }) if found != building => {
                 Err(OpenError::Building { path: yard.path(), found, wanted: building })
@@ -92,14 +98,18 @@ impl Yard {
             return if is_blank { self.fresh() } else { self.salvage(Kept::default()) };
         };
         let folder = self.place.store_folder(named.kind, named.number);
-        let kept = Kept::read(&folder).map_err(|error| self.broken(error))?;
+        if self.place.is_unconfirmed() {
+            tracing::warn!(folder = %folder.display(), "the disk has not confirmed all of the outbox's store; copying it");
+            return self.salvage(Kept::default());
+        }
+        let kept = Kept::read(&folder, self.unreadable).map_err(|error| self.broken(error))?;
         if kept.has_hole() {
             tracing::error!(folder = %folder.display(), "events are missing in the outbox's store; salvaging");
             return self.salvage(kept);
         }
         match self.open_named(named, &kept, end.unwrap_or(u64::MAX)) {
             Ok(found) => Ok(found),
-            Err(error) if is_curable(&error) => Err(self.broken(error)),
+            Err(error) if self.is_curable(&error) => Err(self.broken(error)),
             Err(error) => {
                 tracing::error!(folder = %folder.display(), %error, "the outbox's store is damaged; salvaging");
                 self.salvage(kept)
@@ -121,7 +131,7 @@ impl Yard {
         if behind.is_empty() {
             return Ok(());
         }
-        let sequence = |folder: &Path| newest_sequence(folder).map_err(|error| self.broken(error));
+        let sequence = |folder: &Path| newest_sequence(folder, self.unreadable).map_err(|error| self.broken(error));
         let newest = sequence(&folder)?;
         for path in &behind {
             if sequence(path)? > newest {
@@ -178,7 +188,8 @@ impl Yard {
         let mut carved = Carved::default();
         carved.add(kept, self.building);
         for folder in self.place.stores().map_err(|error| self.io("list", error))? {
-            carved.look_through(&folder, self.building, &mut |_| ()).map_err(|error| self.broken(error))?;
+            let passed = &mut |_| ();
+            carved.look_through(&folder, self.building, self.unreadable, passed).map_err(|error| self.broken(error))?;
         }
         let choice = choose(&mut carved);
         self.write(&choice, &carved)
@@ -193,8 +204,31 @@ impl Yard {
         Ok(Found { store, checked, salvaged: Some(choice.losses.clone()) })
     }
 
+    /// Notes that the disk has not confirmed what was written to the store in use.
+    pub(crate) fn note_unconfirmed(&self) {
+        self.place.note_unconfirmed();
+    }
+
+    /// Tries whether the disk takes and confirms anything, before a store is opened on it: each opening of sled costs memory.
+    pub(crate) fn probe(&self) -> Result<(), OpenError> {
+        self.place.probe().map_err(|error| self.io("write and sync a file", error))
+    }
+
+    /// Whether a person, or time, mends this without loss: nothing is moved aside then.
+    fn is_curable(&self, error: &StoreError) -> bool {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match error {
+            StoreError::Io(error) => {
+                self.unreadable == Unreadable::Awaited
+                    || matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+            }
+            _ => false,
+        }
+    }
+
     /// Opens the named store again, or salvages it when it is not to be trusted or sled was opened too often.
-    pub(crate) fn reopen(&mut self, distrusted: bool, end: u64) -> Result<Found, OpenError> {
+    pub(crate) fn reopen(&mut self, distrusted: bool, end: u64, unreadable: Unreadable) -> Result<Found, OpenError> {
+        self.unreadable = unreadable;
         match self.place.named {
             Some(named) if !distrusted && (named.kind == Kind::Log || self.sled_opens <= REOPENS_MAX) => {
                 self.open(Some(end))
@@ -296,7 +330,7 @@ fn check_all(store: &mut dyn Store, kept: &Kept, building: u32, end: u64) -> Res
 
 /// Whether the copy of a store in `folder`, which may be changed, would be gone on with where `known` is known of it.
 pub(crate) fn look_at_copy(kind: Kind, folder: &Path, building: u32, known: Option<Head>) -> Result<(), StoreError> {
-    let kept = Kept::read(folder)?;
+    let kept = Kept::read(folder, Unreadable::GivenUp)?;
     let mut store = Machine.open(kind, folder)?;
     let checked = check_all(store.as_mut(), &kept, building, u64::MAX)?;
     if is_missing(store.as_mut(), &checked.epochs, known)? {
@@ -310,11 +344,4 @@ pub(crate) fn close(store: Option<Box<dyn Store>>) {
     if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
         tracing::warn!("the outbox's store panicked when it was closed");
     }
-}
-
-/// Whether a person, or time, mends this without loss: nothing is moved aside then.
-fn is_curable(error: &StoreError) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error, StoreError::Io(error)
-        if matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull))
 }

@@ -1,6 +1,7 @@
 //! The state folder: made if missing, private, used by one process at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -35,6 +36,11 @@ impl StateFolder {
         make_private(folder, program)?;
         let path = folder.join(LOCK_NAME);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        // A disk that takes nothing keeps nobody from deciding; of a file that is not there the folder takes the place.
+        let lock = lock.or_else(|error| match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => File::open(&path).or_else(|_| File::open(folder)),
+            _ => Err(error),
+        });
         let lock = lock.map_err(|error| Failure::at(&path, "open", &error, owned(program)))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
             Errno::WOULDBLOCK => {

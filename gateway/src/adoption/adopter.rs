@@ -225,7 +225,9 @@ impl Adopter {
     }
 
     /// Watches the inbox and the schedule, and takes orders, until nobody can give any.
-    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+    ///
+    /// Each time round it also calls `settle`, for what else is to be written until it is.
+    pub(crate) fn run(mut self, orders: &Receiver<Order>, settle: &dyn Fn()) {
         // To verify a large file takes a while; where cores are few, who answers goes first.
         thread::give_way(ADOPTER_NICENESS, "adoption");
         let mut next_look = Duration::ZERO;
@@ -244,6 +246,7 @@ impl Adopter {
             self.unrecorded = self.unrecorded.take().and_then(|adopted| self.journal.adopted(adopted));
             self.follow_time();
             self.shelf.settle();
+            settle();
             self.views.reap();
         }
     }

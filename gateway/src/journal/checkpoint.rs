@@ -73,19 +73,30 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// The newest checkpoint in `folder` that can be read, if any.
-    pub(super) fn open(folder: &Path) -> (Self, Option<Checkpoint>) {
-        let Found { newest, older, damaged } = two_generations::read(folder, NAME);
+    /// Those in `folder`, which are not read yet: that waits for the disk.
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.into(), sequence: 0, older: None, newest: None }
+    }
+
+    /// The newest checkpoint that can be read, if any.
+    ///
+    /// # Errors
+    /// When the disk does not give one that is there, unless it `is_given_up` what is not given.
+    pub(super) fn read(&mut self, is_given_up: bool) -> std::io::Result<Option<Checkpoint>> {
+        let Found { newest, older, damaged, unreadable } = two_generations::read(&self.folder, NAME);
+        if unreadable > 0 && !is_given_up {
+            return Err(std::io::Error::other("the disk does not give a checkpoint that is there"));
+        }
         if damaged > 0 {
             tracing::warn!(damaged, "a checkpoint cannot be read; the other or the whole outbox is used");
         }
         let sequence = newest.as_ref().map_or(0, |(sequence, _)| *sequence);
         let parse = |found: Option<(u64, Vec<u8>)>| found.and_then(|(_, bytes)| Checkpoint::from_bytes(&bytes).ok());
         let (newest, older) = (parse(newest), parse(older));
-        let older_head = older.as_ref().map(|checkpoint| checkpoint.head);
-        let newest_head = newest.as_ref().map(|checkpoint| checkpoint.head);
-        let checkpoints = Self { folder: folder.into(), sequence, older: older_head, newest: newest_head };
-        (checkpoints, newest.or(older))
+        self.sequence = sequence;
+        self.older = older.as_ref().map(|checkpoint| checkpoint.head);
+        self.newest = newest.as_ref().map(|checkpoint| checkpoint.head);
+        Ok(newest.or(older))
     }
 
     /// Writes the next checkpoint.
@@ -118,22 +129,35 @@ mod tests {
         }
     }
 
+    fn newest(folder: &Path) -> Option<Checkpoint> {
+        Checkpoints::new(folder).read(false).unwrap()
+    }
+
+    #[test]
+    fn one_that_the_disk_does_not_give_is_awaited_until_it_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        Checkpoints::new(folder.path()).write(&checkpoint(1)).unwrap();
+        // A folder in its place stands for whatever cannot be read.
+        std::fs::create_dir(folder.path().join("checkpoint.a")).unwrap();
+        assert!(Checkpoints::new(folder.path()).read(false).is_err());
+        assert_eq!(Checkpoints::new(folder.path()).read(true).unwrap().unwrap().head.number, 1);
+    }
+
     #[test]
     fn older_one_stands_in_for_a_damaged_one() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut checkpoints, none) = Checkpoints::open(folder.path());
-        assert!(none.is_none() && checkpoints.older.is_none());
+        let mut checkpoints = Checkpoints::new(folder.path());
+        assert!(newest(folder.path()).is_none() && checkpoints.older.is_none());
         checkpoints.write(&checkpoint(1)).unwrap();
         assert_eq!(checkpoints.older, None);
         checkpoints.write(&checkpoint(2)).unwrap();
         assert_eq!(checkpoints.older, Some(checkpoint(1).head));
-        let (_, found) = Checkpoints::open(folder.path());
-        assert_eq!(found.unwrap().head.number, 2);
+        assert_eq!(newest(folder.path()).unwrap().head.number, 2);
         // The newer of the two files is cut.
         let cut = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| {
             let whole = std::fs::read(path).unwrap();
             std::fs::write(path, &whole[..whole.len() - 1]).unwrap();
-            let newer = Checkpoints::open(folder.path()).1.unwrap().head.number == 1;
+            let newer = newest(folder.path()).unwrap().head.number == 1;
             if !newer {
                 std::fs::write(path, &whole).unwrap();
             }

@@ -149,7 +149,9 @@ impl Journal {
             }
         }
         self.show_head();
-        self.tally.commit.record(self.clock.monotonic().saturating_sub(begun));
+        let now = self.clock.monotonic();
+        self.tally.committed(now);
+        self.tally.commit.record(now.saturating_sub(begun));
         metrics::counter!(names::JOURNAL_EVENTS).increment(count);
     }
 

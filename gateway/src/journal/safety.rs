@@ -60,7 +60,7 @@ pub(crate) struct SafetyFile {
 impl SafetyFile {
     /// What is kept in `folder`; nothing in a fresh one. `None` when a file is there and neither generation can be read.
     pub(crate) fn open(folder: &Path) -> (Self, Option<Kept>) {
-        let Found { newest, older, damaged } = two_generations::read(folder, NAME);
+        let Found { newest, older, damaged, .. } = two_generations::read(folder, NAME);
         let sequence = newest.as_ref().map_or(0, |(sequence, _)| *sequence);
         let is_fresh = newest.is_none() && older.is_none() && damaged == 0;
         let kept = [newest, older].into_iter().flatten().find_map(|(_, bytes)| Kept::from_bytes(&bytes).ok());

@@ -20,7 +20,7 @@ use super::ring::Ring;
 use super::safety::{Kept, SafetyFile};
 use super::status::{JournalStatus, JournalTally};
 use super::store::Store;
-use super::writer::Journal;
+use super::writer::{Journal, ToRestore};
 use crate::clock::Clock;
 use crate::limits::REPLAY_BYTES;
 use crate::published::Published;
@@ -56,7 +56,6 @@ impl Journal {
     /// A journal that has not opened anything yet.
     pub(crate) fn new(setup: Setup) -> Self {
         let Setup { building, state, bounds, operators, clock, ring, posts, views, keys, overlay, .. } = setup;
-        let (checkpoints, checkpoint) = Checkpoints::open(&state);
         let safety_damaged = setup.kept.is_none();
         let retention = Retention::new(setup.retention, &state, clock.monotonic());
         Self {
@@ -80,8 +79,8 @@ impl Journal {
             both: Vec::new(),
             losses: super::commit::Losses::default(),
             held_since: None,
-            checkpoints,
-            to_restore: Some(checkpoint),
+            checkpoints: Checkpoints::new(&state),
+            to_restore: ToRestore::Unread,
             uncheckpointed: 0,
             checkpointed_at: Duration::ZERO,
             commands: Commands::new(operators),
@@ -98,9 +97,17 @@ impl Journal {
 
     /// Opens the outbox, for the first time or after a failure.
     pub(super) fn open(&mut self) {
-        let known =
-            self.to_restore.as_ref().and_then(|checkpoint| checkpoint.as_ref().map(|checkpoint| checkpoint.head));
         let now = self.clock.monotonic();
+        if matches!(self.to_restore, ToRestore::Unread) {
+            match self.checkpoints.read(self.store.has_been_patient()) {
+                Ok(checkpoint) => self.to_restore = ToRestore::Checkpoint(checkpoint),
+                Err(error) => return self.store.unreadable(&error, now),
+            }
+        }
+        let known = match &self.to_restore {
+            ToRestore::Checkpoint(Some(checkpoint)) => Some(checkpoint.head),
+            ToRestore::Checkpoint(None) | ToRestore::Unread | ToRestore::Done => None,
+        };
         let was_poisoned = self.store.opened().is_some_and(Outbox::is_poisoned);
         if !self.store.open(known, now) {
             return;
@@ -110,12 +117,12 @@ impl Journal {
             self.losses.bound.clear();
             self.retention.record = None;
         }
-        if let Some(checkpoint) = self.to_restore.clone() {
-            if let Err(error) = self.restore(checkpoint) {
+        if let ToRestore::Checkpoint(checkpoint) = &self.to_restore {
+            if let Err(error) = self.restore(checkpoint.clone()) {
                 self.store.failed(&error, now);
                 return;
             }
-            self.to_restore = None;
+            self.to_restore = ToRestore::Done;
             self.tell_the_clock();
             self.begin_run();
         }

@@ -1,5 +1,8 @@
 //! How the journal fares, for people and for machines that watch.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use kalitka_outbox::Usage;
 use serde::{Deserialize, Serialize};
 
@@ -50,15 +53,65 @@ impl JournalStatus {
     }
 }
 
-/// What the journal measures at each commit; one writer, read for metrics.
+/// What the journal measures; one writer, read for metrics while the journal itself may be waiting for the disk.
 #[derive(Debug)]
 pub(crate) struct JournalTally {
     /// From a commit's beginning until it is durable.
     pub(crate) commit: Histogram,
+    /// Since when the present turn goes on, in milliseconds of monotonic time and one more; 0 while it rests.
+    turn: AtomicU64,
+    /// When the newest commit was durable, in milliseconds of monotonic time.
+    committed: AtomicU64,
 }
 
 impl JournalTally {
     pub(crate) const fn new() -> Self {
-        Self { commit: Histogram::new() }
+        Self { commit: Histogram::new(), turn: AtomicU64::new(0), committed: AtomicU64::new(0) }
+    }
+
+    pub(super) fn begin_turn(&self, now: Duration) {
+        self.turn.store(millis(now) + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end_turn(&self) {
+        self.turn.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn committed(&self, now: Duration) {
+        self.committed.store(millis(now), Ordering::Relaxed);
+    }
+
+    /// How long the present turn has taken: a disk that hangs makes it long.
+    pub(crate) fn busy_for(&self, now: Duration) -> Duration {
+        match self.turn.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => now.saturating_sub(Duration::from_millis(since - 1)),
+        }
+    }
+
+    /// How long ago the newest commit was durable; since the start while there was none.
+    pub(crate) fn since_commit(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_millis(self.committed.load(Ordering::Relaxed)))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turn_that_goes_on_is_seen_and_one_that_has_ended_is_not() {
+        let at = Duration::from_millis;
+        let tally = JournalTally::new();
+        assert_eq!((tally.busy_for(at(5)), tally.since_commit(at(5))), (at(0), at(5)));
+        tally.begin_turn(at(0));
+        assert_eq!(tally.busy_for(at(7)), at(7));
+        tally.committed(at(8));
+        tally.end_turn();
+        assert_eq!((tally.busy_for(at(9)), tally.since_commit(at(9))), (at(0), at(1)));
     }
 }

@@ -8,7 +8,7 @@ use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Body, EpochBegun, Loss};
 
 use crate::entropy;
-use crate::limits::{STORE_AGAIN_MAX, STORE_AGAIN_MIN};
+use crate::limits::{STORE_AGAIN_MAX, STORE_AGAIN_MIN, UNREADABLE_OPENINGS_MAX};
 use crate::metrics::names;
 
 /// The store, and when to try again what has failed.
@@ -24,6 +24,8 @@ pub(super) struct Store {
     again: Option<Duration>,
     pause: Duration,
     trouble: Option<String>,
+    /// Openings that have failed one after the other.
+    failed_openings: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -35,7 +37,8 @@ struct Beginning {
 impl Store {
     pub(super) const fn new(folder: PathBuf, building: u32, machine: [u8; 16], bounds: Bounds) -> Self {
         let (outbox, beginning, again, trouble) = (None, None, None, None);
-        Self { folder, building, machine, bounds, outbox, beginning, again, pause: STORE_AGAIN_MIN, trouble }
+        let (pause, failed_openings) = (STORE_AGAIN_MIN, 0);
+        Self { folder, building, machine, bounds, outbox, beginning, again, pause, trouble, failed_openings }
     }
 
     /// The outbox, while it is well.
@@ -75,23 +78,38 @@ impl Store {
             Ok(begun) => {
                 self.begin(begun);
                 // The pause begins anew only when events are taken: a full disk lets the store be opened each time.
-                (self.again, self.trouble) = (None, None);
+                (self.again, self.trouble, self.failed_openings) = (None, None, 0);
                 true
             }
             Err(trouble) => {
+                self.failed_openings += 1;
                 self.fail(trouble, false, now);
                 false
             }
         }
     }
 
+    /// Whether what the disk does not give has been awaited for long enough: from now on it is taken for lost.
+    pub(super) const fn has_been_patient(&self) -> bool {
+        self.failed_openings >= UNREADABLE_OPENINGS_MAX
+    }
+
+    /// Notes that the disk does not give what an opening needs.
+    pub(super) fn unreadable(&mut self, error: &std::io::Error, now: Duration) {
+        count("io");
+        tracing::error!(%error, "cannot open the outbox; trying again");
+        self.failed_openings += 1;
+        self.fail(error.to_string(), false, now);
+    }
+
     fn try_open(&mut self, known: Option<Head>) -> Result<Begun, String> {
-        let fresh = fresh_epoch()?;
+        let (fresh, is_given_up) = (fresh_epoch()?, self.has_been_patient());
         match &mut self.outbox {
             // A full disk left it well.
             Some(outbox) if !outbox.is_poisoned() => Ok(Begun::AsLeft),
             Some(outbox) => {
-                let begun = outbox.reopen(fresh).map_err(|error| self.of_opening(&error))?;
+                let begun = if is_given_up { outbox.reopen(fresh) } else { outbox.reopen_if_readable(fresh) };
+                let begun = begun.map_err(|error| self.of_opening(&error))?;
                 metrics::counter!(names::OUTBOX_REOPENS).increment(1);
                 Ok(begun)
             }
@@ -99,7 +117,8 @@ impl Store {
                 let Self { folder, building, machine, bounds, .. } = self;
                 let (building, machine, limits) = (*building, *machine, *bounds);
                 let opening = Opening { folder, building, machine, fresh_epoch: fresh, known, limits };
-                let (outbox, begun) = Outbox::open(opening).map_err(|error| self.of_opening(&error))?;
+                let opened = if is_given_up { Outbox::open(opening) } else { Outbox::open_if_readable(opening) };
+                let (outbox, begun) = opened.map_err(|error| self.of_opening(&error))?;
                 self.outbox = Some(outbox);
                 Ok(begun)
             }
@@ -107,6 +126,7 @@ impl Store {
     }
 
     fn of_opening(&self, error: &OpenError) -> String {
+        count(error.label());
         tracing::error!(folder = %self.folder.display(), %error, "cannot open the outbox; trying again");
         error.to_string()
     }
@@ -172,6 +192,7 @@ impl Store {
             tracing::error!(%error, "events are not taken; decisions go on, and reports wait at their readers");
         }
         metrics::counter!(names::JOURNAL_COMMIT_FAILURES).increment(1);
+        count(error.label());
         self.fail(error.to_string(), matches!(error, AppendError::Store(error) if error.is_damage()), now);
         error.to_string()
     }
@@ -180,6 +201,7 @@ impl Store {
     pub(super) fn failed(&mut self, error: &StoreError, now: Duration) -> String {
         let text = error.to_string();
         if !matches!(error, StoreError::Beyond { .. }) {
+            count(error.label());
             tracing::error!(%error, "the outbox has failed; it is opened anew");
             self.fail(text.clone(), error.is_damage(), now);
         }
@@ -193,6 +215,11 @@ impl Store {
         self.pause = (self.pause * 2).min(STORE_AGAIN_MAX);
         self.trouble = Some(trouble);
     }
+}
+
+/// Counts an error of the store.
+fn count(kind: &'static str) {
+    metrics::counter!(names::OUTBOX_ERRORS, "kind" => kind).increment(1);
 }
 
 /// A new epoch's id: random, not 0.

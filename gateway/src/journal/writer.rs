@@ -61,7 +61,7 @@ pub(crate) struct Journal {
 
     pub(super) checkpoints: Checkpoints,
     /// The checkpoint, if there is one, until the fold has been made of it and the outbox.
-    pub(super) to_restore: Option<Option<Checkpoint>>,
+    pub(super) to_restore: ToRestore,
     pub(super) uncheckpointed: u64,
     pub(super) checkpointed_at: Duration,
 
@@ -76,6 +76,16 @@ pub(crate) struct Journal {
     /// The oldest event that waits for the hub: its number and wall clock, so that it is read once.
     pub(super) oldest: Option<(HeadSeen, i64)>,
     pub(super) retention: Retention,
+}
+
+/// What the fold is to be made of.
+pub(super) enum ToRestore {
+    /// The checkpoints have not been read yet.
+    Unread,
+    /// This one, if there is any, and the outbox.
+    Checkpoint(Option<Checkpoint>),
+    /// It has been made.
+    Done,
 }
 
 /// What a turn found.
@@ -94,9 +104,11 @@ impl Journal {
     pub(crate) fn run(mut self) {
         // The store's own threads inherit it. Where cores are few, a commit does not hold up who answers.
         thread::give_way(JOURNAL_NICENESS, "the journal");
+        self.tally.begin_turn(self.clock.monotonic());
         self.open();
         let mut next_tick = self.clock.monotonic() + JOURNAL_TICK;
         loop {
+            self.tally.begin_turn(self.clock.monotonic());
             let turn = self.turn();
             if turn == Turn::Last {
                 break;
@@ -108,6 +120,7 @@ impl Journal {
             }
             if turn != Turn::Full {
                 let is_busy = turn == Turn::Some || self.held_since.is_some();
+                self.tally.end_turn();
                 self.ring.wait(is_busy, next_tick.saturating_sub(now));
             }
         }

@@ -33,6 +33,8 @@ struct Written {
     /// Version of the published table; grows with each change.
     version: u64,
     keys: BTreeMap<ReaderId, Psk>,
+    /// Whether the file may hold other keys than those in force: a writing has failed, and not everything of it.
+    is_unsettled: bool,
 }
 
 impl KeyBook {
@@ -42,7 +44,7 @@ impl KeyBook {
     /// [`Failure`] when it cannot be read, others than its owner may read it, or a line is wrong.
     pub(crate) fn open(path: PathBuf) -> Result<Self, Failure> {
         let keys = file::read(&path)?;
-        let written = Written { version: 1, keys };
+        let written = Written { version: 1, keys, is_unsettled: false };
         written.show();
         let published = Arc::new(Published::new(Some(Arc::new(written.table(1)?))));
         Ok(Self { path, keys: Mutex::new(written), published })
@@ -103,12 +105,28 @@ impl KeyBook {
         let mut written = self.lock();
         let mut keys = written.keys.clone();
         let made = change(&mut keys)?;
-        file::write(&self.path, &keys)?;
+        if let Err(error) = file::write(&self.path, &keys) {
+            metrics::counter!(names::KEYS_WRITE_FAILURES).increment(1);
+            written.is_unsettled = true;
+            return Err(error);
+        }
         written.keys = keys;
+        written.is_unsettled = false;
         written.version += 1;
         written.show();
         self.published.publish(Arc::new(written.table(written.version)?));
         Ok(made)
+    }
+
+    /// Writes the keys in force once more if a change of them has failed: it may have failed at its last step, and a restart
+    /// would find keys that nobody was given. Tried until it is done.
+    pub(crate) fn settle(&self) {
+        // Who is writing now settles it himself.
+        let Ok(mut written) = self.keys.try_lock() else { return };
+        if written.is_unsettled && file::write(&self.path, &written.keys).is_ok() {
+            written.is_unsettled = false;
+            tracing::info!("the key file holds the keys in force again");
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Written> {

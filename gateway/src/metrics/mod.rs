@@ -10,9 +10,10 @@ mod tally;
 mod uplink;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kalitka_core::DropReason;
-use kalitka_outbox::NewEpochWhy;
+use kalitka_outbox::{NewEpochWhy, OpenError};
 use kalitka_protocol::event::LossCause;
 use kalitka_protocol::reason::{Denial, Grant, Verdict};
 use kalitka_protocol::upstream::CommandOutcome;
@@ -75,26 +76,33 @@ impl Collector {
     }
 
     /// Copies the workers' counters, and keeps the exporter's memory bounded.
-    pub(crate) fn collect(&self) {
+    pub(crate) fn collect(&self, now: Duration) {
         for copy in &self.copies {
             copy.to.absolute(self.tallies.iter().map(&copy.from).sum());
         }
         if let Some(dropped) = self.kernel.as_ref().and_then(KernelDrops::count) {
             metrics::counter!(names::UDP_KERNEL_DROPPED).absolute(dropped);
         }
+        metrics::gauge!(names::JOURNAL_BUSY).set(self.journal.busy_for(now).as_secs_f64());
+        metrics::gauge!(names::JOURNAL_COMMIT_AGE).set(self.journal.since_commit(now).as_secs_f64());
         self.uplink.copy();
         self.exporter.run_upkeep();
     }
 
     /// All metrics of now in the Prometheus text format.
-    pub(crate) fn render(&self) -> String {
-        self.collect();
+    pub(crate) fn render(&self, now: Duration) -> String {
+        self.collect(now);
         let mut text = self.exporter.render();
         let service = self.tallies.iter().map(|tally| &tally.service);
         histogram::render(&mut text, (names::ASK_SERVICE_SECONDS, SERVICE_HELP), service);
         let commits = std::iter::once(&self.journal.commit);
         histogram::render(&mut text, (names::JOURNAL_COMMIT_SECONDS, COMMIT_HELP), commits);
         text
+    }
+
+    /// What the journal measures of itself.
+    pub(crate) fn journal(&self) -> &JournalTally {
+        &self.journal
     }
 
     /// The workers' counters.
@@ -117,6 +125,7 @@ fn register() {
     labelled(names::REPORT_DROPPED, "reason", &mut ["ring", "store", "receipt"].into_iter());
     labelled(names::COMMANDS, "outcome", &mut CommandOutcome::ALL.iter().map(|outcome| outcome.label()));
     labelled(names::JOURNAL_LOST, "cause", &mut LossCause::ALL.iter().map(|cause| cause.label()));
+    labelled(names::OUTBOX_ERRORS, "kind", &mut OpenError::LABELS.into_iter());
     labelled(names::OUTBOX_EPOCHS, "reason", &mut EPOCHS_BEGUN.iter().map(|why| why.label()));
 }
 
@@ -152,6 +161,7 @@ const REGISTERED: &[&str] = &[
     names::CLOCK_JUMPS,
     names::SNAPSHOT_ADOPTED,
     names::SNAPSHOT_PLANS,
+    names::KEYS_WRITE_FAILURES,
     names::STAMPS_WRITES,
     names::STAMPS_WRITE_FAILURES,
     names::REPORT_RECEIPTED,

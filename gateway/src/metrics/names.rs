@@ -39,7 +39,10 @@ pub(crate) const OUTBOX_ON_REFUGE: &str = "kalitka_outbox_on_refuge";
 pub(crate) const OUTBOX_REOPENS: &str = "kalitka_outbox_reopens_total";
 pub(crate) const OUTBOX_QUARANTINED: &str = "kalitka_outbox_quarantined_stores";
 pub(crate) const OUTBOX_QUARANTINE_BYTES: &str = "kalitka_outbox_quarantine_bytes";
+pub(crate) const OUTBOX_ERRORS: &str = "kalitka_outbox_errors_total";
 pub(crate) const OUTBOX_EPOCHS: &str = "kalitka_outbox_epochs_total";
+pub(crate) const JOURNAL_BUSY: &str = "kalitka_journal_busy_seconds";
+pub(crate) const JOURNAL_COMMIT_AGE: &str = "kalitka_journal_commit_age_seconds";
 pub(crate) const OUTBOX_REISSUED: &str = "kalitka_outbox_reissued_total";
 pub(crate) const OUTBOX_PURGED: &str = "kalitka_outbox_purged_total";
 pub(crate) const OUTBOX_RENEWALS: &str = "kalitka_outbox_renewals_total";
@@ -80,6 +83,7 @@ pub(crate) const SNAPSHOT_ADOPTED: &str = "kalitka_snapshot_adopted_total";
 pub(crate) const SNAPSHOT_REFUSED: &str = "kalitka_snapshot_refused_total";
 pub(crate) const SNAPSHOT_PLANS: &str = "kalitka_snapshot_plans_total";
 pub(crate) const READER_KEYS: &str = "kalitka_reader_keys";
+pub(crate) const KEYS_WRITE_FAILURES: &str = "kalitka_keys_write_failures_total";
 pub(crate) const STAMPS_LOST: &str = "kalitka_stamps_lost_total";
 pub(crate) const STAMPS_WRITES: &str = "kalitka_stamps_writes_total";
 pub(crate) const STAMPS_WRITE_FAILURES: &str = "kalitka_stamps_write_failures_total";
@@ -114,6 +118,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (JOURNAL_EVENTS, "Events made durable"),
     (JOURNAL_LOST, "Events lost, by cause; each loss is itself an event"),
     (OUTBOX_REOPENS, "Times that the store was opened anew after a failure"),
+    (OUTBOX_ERRORS, "Errors of the store, its openings included, by kind"),
     (OUTBOX_EPOCHS, "Epochs begun, by reason"),
     (OUTBOX_REISSUED, "Events that got a new identity because the hub has others under theirs"),
     (OUTBOX_PURGED, "Events purged by their age, by whether the hub had them or a record names them"),
@@ -141,6 +146,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (SNAPSHOT_ADOPTED, "Snapshots adopted"),
     (SNAPSHOT_REFUSED, "Snapshots refused, by reason; the old one was kept"),
     (SNAPSHOT_PLANS, "Plans built, at adoption and at schedule borders"),
+    (KEYS_WRITE_FAILURES, "Writings of the key file that failed; the keys before stay in force"),
     (STAMPS_LOST, "Stamps that did not reach their keeper"),
     (STAMPS_WRITES, "Writings of the stamp file"),
     (STAMPS_WRITE_FAILURES, "Writings of the stamp file that failed"),
@@ -156,6 +162,8 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (SNAPSHOT_ENTRIES, "Credentials and aliases in the snapshot in force"),
     (READER_KEYS, "Readers that have a key"),
     (JOURNAL_WAITING, "What waits for the journal"),
+    (JOURNAL_BUSY, "How long the journal's present turn has taken; a disk that hangs makes it long"),
+    (JOURNAL_COMMIT_AGE, "How long ago the newest commit was durable; it grows while nothing happens"),
     (OUTBOX_DEPTH, "Events that the hub has not acknowledged"),
     (OUTBOX_OLDEST, "How long the oldest of them has waited"),
     (OUTBOX_EVENTS, "Events held, acknowledged or not"),

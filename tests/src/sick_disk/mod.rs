@@ -5,7 +5,7 @@
 //! or is done by half. Reads and writes come here one by one, whatever the kernel would cache; of `sync_file_range` nothing
 //! is seen, because nothing waits in the kernel to be written. What was written and not synced since is remembered, and is
 //! lost when the power is [cut](SickDisk::cut_power); a sync that fails has given up what was written before it, as Linux
-//! does it: no later sync makes that durable.
+//! does it: no later sync makes that durable. Whoever else has the file open is told of it once, at his next sync.
 //!
 //! A process that waits here cannot be killed before it is let go, as on a real disk. So nothing waits longer than
 //! [`WAIT_MAX`], and a disk that is dropped lets everybody go.
@@ -44,7 +44,7 @@ impl SickDisk {
     #[must_use]
     pub fn mount(folder: &Path) -> Self {
         let well = folder.with_extension("well");
-        fs::create_dir_all(folder).unwrap();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).unwrap();
         let mode = fs::metadata(folder).unwrap().permissions().mode();
         fs::rename(folder, &well).unwrap();
         fs::DirBuilder::new().mode(mode & 0o7777).create(folder).unwrap();

@@ -22,12 +22,20 @@ struct Node {
     lookups: u64,
 }
 
+/// An open file.
+#[derive(Debug)]
+struct Open {
+    file: Arc<File>,
+    /// Of the syncs of this file that failed, how many this handle knows of.
+    failures_known: u64,
+}
+
 /// Files by inode, and what is open by handle.
 #[derive(Debug)]
 pub(super) struct Nodes {
     root: PathBuf,
     nodes: Mutex<HashMap<u64, Node>>,
-    open: Mutex<(u64, HashMap<u64, Arc<File>>)>,
+    open: Mutex<(u64, HashMap<u64, Open>)>,
     folders: Mutex<HashMap<u64, Arc<Vec<Listed>>>>,
 }
 
@@ -88,16 +96,22 @@ impl Nodes {
         }
     }
 
-    pub(super) fn opened(&self, file: File) -> u64 {
+    pub(super) fn opened(&self, file: File, failures_known: u64) -> u64 {
         let mut open = lock(&self.open);
         open.0 += 1;
         let handle = open.0;
-        open.1.insert(handle, Arc::new(file));
+        open.1.insert(handle, Open { file: Arc::new(file), failures_known });
         handle
     }
 
     pub(super) fn file(&self, handle: u64) -> Result<Arc<File>> {
-        lock(&self.open).1.get(&handle).cloned().ok_or(Errno::BADF)
+        lock(&self.open).1.get(&handle).map(|open| Arc::clone(&open.file)).ok_or(Errno::BADF)
+    }
+
+    /// Tells the handle of so many failed syncs; whether that is news.
+    pub(super) fn tell_failures(&self, handle: u64, failures: u64) -> bool {
+        let mut open = lock(&self.open);
+        open.1.get_mut(&handle).is_some_and(|open| std::mem::replace(&mut open.failures_known, failures) < failures)
     }
 
     pub(super) fn closed(&self, handle: u64) {

@@ -23,6 +23,8 @@ struct Of {
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     files: HashMap<u64, Of>,
+    /// Syncs that have failed, of each file.
+    failures: HashMap<u64, u64>,
 }
 
 impl Pages {
@@ -60,14 +62,21 @@ impl Pages {
 
     /// A sync has failed: what was to be written is clean in memory and never on the disk.
     pub(super) fn given_up(&mut self, inode: u64) {
+        *self.failures.entry(inode).or_default() += 1;
         if let Some(of) = self.files.get_mut(&inode) {
             of.dirty.clear();
         }
     }
 
+    /// Syncs of `inode` that have failed: whoever had it open then is told once, at the next sync.
+    pub(super) fn failures(&self, inode: u64) -> u64 {
+        self.failures.get(&inode).copied().unwrap_or(0)
+    }
+
     /// Nothing of `inode` is needed any more.
     pub(super) fn forget(&mut self, inode: u64) {
         self.files.remove(&inode);
+        self.failures.remove(&inode);
     }
 
     /// Puts into all files what the disk had confirmed.

@@ -133,7 +133,9 @@ fn power_cut_takes_what_was_not_synced_and_what_a_failed_sync_gave_up() {
     file.sync_all().unwrap();
     file.write_all_at(&page(2), 4096).unwrap();
     disk.fault(Fault::new(&[Op::Sync], Ill::Io).next(1));
+    let other = File::open(&path).unwrap();
     file.sync_all().unwrap_err();
+    assert!(other.sync_all().is_err() && other.sync_all().is_ok(), "whoever has it open is told once");
     // The next one says that all is well, and the page is not there.
     file.write_all_at(&page(3), 8192).unwrap();
     file.sync_all().unwrap();

@@ -85,7 +85,12 @@ impl Inner {
         if verdict.error.is_some() {
             self.ward.pages().given_up(inode.0);
         }
+        let failures = self.ward.pages().failures(inode.0);
+        let is_news = self.nodes.tell_failures(handle.0, failures);
         judged(verdict, || {
+            if is_news {
+                return Err(Errno::IO);
+            }
             io(self.nodes.file(handle.0)?.sync_data())?;
             self.ward.pages().synced(inode.0);
             Ok(())
@@ -98,7 +103,8 @@ impl Inner {
         // The kernel has applied the umask of whoever asked; ours is not to be applied too.
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
         let attributes = self.nodes.look_up(parent, name)?;
-        Ok((attributes, self.nodes.opened(file.into())))
+        let failures = self.ward.pages().failures(attributes.ino.0);
+        Ok((attributes, self.nodes.opened(file.into(), failures)))
     }
 
     fn make_folder(&self, parent: INodeNo, name: &OsStr, mode: u32) -> Result<FileAttr> {
@@ -310,7 +316,10 @@ impl Filesystem for Through {
             op,
             |nodes| nodes.path(inode),
             move |inner, verdict| match judged(verdict, || inner.open(inode, writes)) {
-                Ok(file) => reply.opened(FileHandle(inner.nodes.opened(file)), FopenFlags::FOPEN_DIRECT_IO),
+                Ok(file) => {
+                    let failures = inner.ward.pages().failures(inode.0);
+                    reply.opened(FileHandle(inner.nodes.opened(file, failures)), FopenFlags::FOPEN_DIRECT_IO);
+                }
                 Err(error) => reply.error(error),
             },
         );

@@ -68,10 +68,13 @@ async fn metrics(State(desk): State<Desk>) -> impl IntoResponse {
 }
 
 async fn healthz(State(desk): State<Desk>) -> impl IntoResponse {
+    let held_up = desk.hub.store.held_up();
     if desk.hub.store.is_failed() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the store has failed and is being opened again\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the store has failed and is being opened again\n".into())
+    } else if held_up > 0 {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("the disk has not answered for {held_up} s; nothing is taken\n"))
     } else {
-        (StatusCode::OK, "ok\n")
+        (StatusCode::OK, "ok\n".into())
     }
 }
 

@@ -30,7 +30,7 @@ impl Collector {
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         metrics::describe_histogram!(names::COMMIT_SECONDS, "From a group of batches to its durable commit");
         metrics::gauge!(names::CONNECTIONS).set(0.0);
-        for name in [names::STORE_FAILED, names::OLDEST_EVENT, names::RETENTION_WAITING] {
+        for name in [names::STORE_FAILED, names::STORE_HELD_UP, names::OLDEST_EVENT, names::RETENTION_WAITING] {
             metrics::gauge!(name).set(0.0);
         }
         // Registered at 0, so that a first raise is seen as one.

@@ -15,6 +15,7 @@ pub(crate) const LIVE_EVENTS: &str = "kalitka_hub_live_events_total";
 pub(crate) const COMMITS: &str = "kalitka_hub_commits_total";
 pub(crate) const COMMIT_SECONDS: &str = "kalitka_hub_commit_seconds";
 pub(crate) const STORE_FAILED: &str = "kalitka_hub_store_failed";
+pub(crate) const STORE_HELD_UP: &str = "kalitka_hub_store_held_up_seconds";
 pub(crate) const STORE_REOPENED: &str = "kalitka_hub_store_reopened_total";
 pub(crate) const ENROLMENTS: &str = "kalitka_hub_enrolments_total";
 pub(crate) const RENEWALS: &str = "kalitka_hub_renewals_total";
@@ -58,5 +59,6 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (PACE_BYTES, "Bytes of events that each gateway may have sent and not acknowledged"),
     (OLDEST_EVENT, "Age of the oldest event that is kept, when it was last looked at"),
     (RETENTION_WAITING, "1 while the clock is not believed, and nothing is purged"),
+    (STORE_HELD_UP, "How long the disk has kept the present write waiting; 0 below half a second"),
     (STORE_FAILED, "1 while the store has failed and is not open again"),
 ];

@@ -5,12 +5,13 @@ mod checked;
 mod purge;
 mod read;
 mod record;
+mod rewriting;
 mod scrub;
 mod tables;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
@@ -77,6 +78,8 @@ pub(crate) struct Store {
     failed: AtomicBool,
     /// Rung when it fails.
     bell: Notify,
+    /// Seconds for which the step that writes has taken too long; 0 while it does not.
+    held_up: AtomicU64,
 }
 
 impl Store {
@@ -88,12 +91,13 @@ impl Store {
         let path = state.join(FILE_NAME);
         let database = open(&path).map_err(|error| {
             Failure::Environment(format!(
-                "{}: cannot open the store: {error}; free space, or restore it",
+                "{}: cannot open the store: {error}; free space, look at the disk, or restore the file",
                 path.display()
             ))
         })?;
         let (database, changing) = (RwLock::new(Some(database)), Mutex::new(()));
-        Ok(Self { path, database, changing, failed: AtomicBool::new(false), bell: Notify::new() })
+        let (failed, held_up) = (AtomicBool::new(false), AtomicU64::new(0));
+        Ok(Self { path, database, changing, failed, bell: Notify::new(), held_up })
     }
 
     /// Opens the store again after it has failed. Blocks until whoever reads is done.
@@ -112,6 +116,11 @@ impl Store {
     /// Whether the store has failed and is not open again.
     pub(crate) fn is_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// For how many seconds the disk has kept a write waiting; 0 while that is not long.
+    pub(crate) fn held_up(&self) -> u64 {
+        self.held_up.load(Ordering::Relaxed)
     }
 
     /// Reads one state of the store. Blocks, and holds off reopening: no waiting in `work`.
@@ -136,13 +145,12 @@ impl Store {
     ) -> Result<T, StoreError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.with(|database| {
-            let mut transaction = database.begin_write()?;
-            transaction
-                .set_durability(Durability::Immediate)
-                .map_err(|error| StoreError::Damaged(error.to_string()))?;
-            let done = work(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
+            let written = write(database, work);
+            // Before anybody opens it again.
+            if matches!(written, Err(StoreError::Failed(_))) {
+                rewriting::note_unconfirmed(&self.path);
+            }
+            written
         })
     }
 
@@ -160,7 +168,23 @@ impl Store {
     }
 }
 
+fn write<T>(
+    database: &Database,
+    work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
 fn open(path: &Path) -> Result<Database, StoreError> {
+    rewriting::rewrite_if_unconfirmed(path)?;
+    open_confirmed(path).inspect_err(|_| rewriting::note_unconfirmed(path))
+}
+
+fn open_confirmed(path: &Path) -> Result<Database, StoreError> {
     let database = Database::builder().set_cache_size(STORE_CACHE_BYTES).create(path)?;
     let transaction = database.begin_write()?;
     // So that every table is there for whoever reads.

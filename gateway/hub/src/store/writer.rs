@@ -1,19 +1,25 @@
 //! The one that writes: batches of all connections that wait are made durable by one commit, and answered then.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kalitka_protocol::EpochId;
 use rustix::fs::statvfs;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 
 use super::append::{Taken, append};
 use super::tables::Tables;
 use super::{Checked, Store, StoreError};
 use crate::alarms::AlarmKind;
 use crate::hub::Hub;
-use crate::limits::{DISK_RESERVE_BYTES, GROUP_BYTES_MAX, REOPEN_PAUSE_MAX, REOPEN_PAUSE_MIN, WRITER_WAITING_MAX};
+use crate::limits::{
+    DISK_RESERVE_BYTES, GROUP_BYTES_MAX, REOPEN_PAUSE_MAX, REOPEN_PAUSE_MIN, STORE_LOOK, STORE_STUCK_AFTER,
+    WRITER_WAITING_MAX,
+};
 use crate::metrics::names;
 
 /// The hub takes nothing now, by no fault of who sent it: a full disk, a store that has failed. Nothing is kept of it.
@@ -105,7 +111,7 @@ impl Writer {
             let done = commit(&shared.store, &group);
             (done, group)
         });
-        let Ok((done, group)) = done.await else {
+        let Ok((done, group)) = watched(hub, done).await else {
             tracing::error!("the writing of a group has panicked");
             return false;
         };
@@ -156,7 +162,7 @@ impl Writer {
                 shared.store.reopen()?;
                 shared.store.newest()
             });
-            match opened.await {
+            match watched(hub, opened).await {
                 Ok(Ok(newest)) => {
                     metrics::counter!(names::STORE_REOPENED).increment(1);
                     tracing::warn!(newest, "the store is open again");
@@ -169,6 +175,30 @@ impl Writer {
         }
         metrics::gauge!(names::STORE_FAILED).set(0.0);
     }
+}
+
+/// Waits for a step that writes, and says so when the disk keeps it waiting.
+async fn watched<T>(hub: &Hub, mut step: JoinHandle<T>) -> Result<T, JoinError> {
+    let begun = hub.clock.monotonic();
+    let mut is_told = false;
+    let done = loop {
+        if let Ok(done) = timeout(STORE_LOOK, &mut step).await {
+            break done;
+        }
+        let waited = hub.clock.monotonic().saturating_sub(begun);
+        metrics::gauge!(names::STORE_HELD_UP).set(waited.as_secs_f64());
+        if waited >= STORE_STUCK_AFTER {
+            hub.store.held_up.store(waited.as_secs(), Ordering::Relaxed);
+            if !std::mem::replace(&mut is_told, true) {
+                let seconds = waited.as_secs();
+                let text = format!("the disk has not answered for {seconds} s; nothing is taken until it does");
+                hub.alarms.raise(AlarmKind::Store, None, text);
+            }
+        }
+    };
+    hub.store.held_up.store(0, Ordering::Relaxed);
+    metrics::gauge!(names::STORE_HELD_UP).set(0.0);
+    done
 }
 
 /// Keeps a group by one commit: all of it, or nothing.
