@@ -32,21 +32,22 @@ fn reader(running: &Gateway) -> TestReader {
     reader
 }
 
-/// Publishes a snapshot that is made now: where nobody vouches for the clock, it says how late it is at least.
-fn publish(site: &Site, generation: u32) {
+/// Publishes a snapshot that is made now, and waits until it is in force: where nobody vouches for the clock, it says how
+/// late it is at least.
+fn publish(site: &Site, running: &Gateway, generation: u32) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let bytes = snapshot_made(BUILDING, generation, &publisher(), i64::try_from(now).unwrap());
     site.put(&format!("generation-{generation}"), &bytes);
+    running.await_metric("kalitka_snapshot_generation", f64::from(generation));
 }
 
 /// Publishes snapshots until `is_done`.
-fn publish_until(site: &Site, generation: &mut u32, what: &str, mut is_done: impl FnMut() -> bool) {
+fn publish_until(site: &Site, running: &Gateway, generation: &mut u32, what: &str, is_done: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_done() {
         assert!(Instant::now() < deadline, "{what} within {PATIENCE:?}");
         *generation += 1;
-        publish(site, *generation);
-        std::thread::sleep(Duration::from_millis(300));
+        publish(site, running, *generation);
     }
 }
 
@@ -100,9 +101,9 @@ fn old_events_leave_the_disk_named_and_their_reports_stay_taken() {
     (1..=5).for_each(|number| reader.reported(number, number == 1));
     assert!(is_in(&site.path("state/outbox"), HOLDER) && is_in(&site.path("state/outbox"), &CARD));
     let mut generation = 1;
-    publish_until(&site, &mut generation, "events are purged", || running.metric(RECORDED) >= 7.0);
+    publish_until(&site, &running, &mut generation, "events are purged", || running.metric(RECORDED) >= 7.0);
     let before = running.metric(RENEWALS);
-    publish_until(&site, &mut generation, "the store is renewed", || running.metric(RENEWALS) > before);
+    publish_until(&site, &running, &mut generation, "the store is renewed", || running.metric(RENEWALS) > before);
     assert!(!is_in(&site.path("state"), HOLDER), "a holder that was purged is on the disk");
     assert!(!is_in(&site.path("state"), &CARD), "a card that was purged is on the disk");
     running.kill();
@@ -132,15 +133,14 @@ fn kills_in_the_middle_of_purges_leave_no_number_unexplained() {
         let pause = Duration::from_millis(1500 + 370 * round);
         while begun.elapsed() < pause {
             generation += 1;
-            publish(&site, generation);
-            std::thread::sleep(Duration::from_millis(100));
+            publish(&site, &running, generation);
         }
         running.kill();
         running = site.start();
         reader = reader.moved(running.udp);
         reader.shake_hands(round + 2);
     }
-    publish_until(&site, &mut generation, "events are purged", || running.metric(RECORDED) > 0.0);
+    publish_until(&site, &running, &mut generation, "events are purged", || running.metric(RECORDED) > 0.0);
     running.kill();
     let (numbers, purged, _) = held(&site);
     assert_eq!(numbers, (numbers[0]..=*numbers.last().unwrap()).collect::<Vec<_>>());
