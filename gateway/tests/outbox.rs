@@ -57,7 +57,8 @@ fn emitted(epoch: EpochId, number: u64, body: Body<'_>) -> Vec<u8> {
 fn open(folder: &Path, fresh: u64) -> (Outbox, Begun) {
     let limits = Bounds { events_max: 1 << 40, bytes_max: 1 << 40, keep_acknowledged: 1 << 40 };
     let (machine, fresh_epoch) = ([1; 16], EpochId(fresh));
-    Outbox::open(Opening { folder, building: BUILDING, machine, fresh_epoch, known: None, limits }).unwrap()
+    Outbox::open(Opening { folder, building: BUILDING, machine, fresh_epoch, known: None, earlier: &[], limits })
+        .unwrap()
 }
 
 /// Closes the outbox, and waits until the threads of its store have let go of it.

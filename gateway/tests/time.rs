@@ -119,8 +119,15 @@ fn stop(mut running: Gateway, site: &Site) -> Kept {
     let _ = hex::decode_to_slice(machine.trim(), &mut id);
     let limits = Bounds { events_max: 1 << 30, bytes_max: 1 << 40, keep_acknowledged: 1 << 30 };
     let folder = site.path("state/outbox");
-    let opening =
-        Opening { folder: &folder, building: BUILDING, machine: id, fresh_epoch: EpochId(9), known: None, limits };
+    let opening = Opening {
+        folder: &folder,
+        building: BUILDING,
+        machine: id,
+        fresh_epoch: EpochId(9),
+        known: None,
+        earlier: &[],
+        limits,
+    };
     let (mut outbox, begun) = Outbox::open(opening).unwrap();
     assert_eq!(begun, Begun::AsLeft);
     let head = outbox.head();

@@ -39,8 +39,15 @@ fn main() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let limits = Bounds { events_max: u64::MAX, bytes_max: u64::MAX, keep_acknowledged: 100_000 };
     let epoch = EpochId(1);
-    let opening =
-        Opening { folder: folder.path(), building: 1, machine: [1; 16], fresh_epoch: epoch, known: None, limits };
+    let opening = Opening {
+        folder: folder.path(),
+        building: 1,
+        machine: [1; 16],
+        fresh_epoch: epoch,
+        known: None,
+        earlier: &[],
+        limits,
+    };
     let (mut outbox, _) = Outbox::open(opening).unwrap();
     let begun = EpochBegun { before: None, last: 0, hash: [0; 32] };
     outbox.append(&event(epoch, 1, Body::EpochBegun(begun))).unwrap();

@@ -206,6 +206,7 @@ pub(crate) struct Site {
     pub(crate) machine: [u8; 16],
     pub(crate) building: u32,
     pub(crate) known: Option<Head>,
+    pub(crate) earlier: Vec<EpochId>,
     pub(crate) limits: Bounds,
 }
 
@@ -217,6 +218,7 @@ impl Site {
             machine: [1; 16],
             building: BUILDING,
             known: None,
+            earlier: Vec::new(),
             limits: ROOMY,
         }
     }
@@ -233,9 +235,10 @@ impl Site {
         Outbox::open_on(Box::new(Lab(self.shared.clone())), self.opening(folder, fresh))
     }
 
-    pub(crate) fn opening<'a>(&self, folder: &'a Path, fresh: u64) -> Opening<'a> {
+    pub(crate) fn opening<'a>(&'a self, folder: &'a Path, fresh: u64) -> Opening<'a> {
         let Self { machine, building, known, limits, .. } = *self;
-        Opening { folder, building, machine, fresh_epoch: EpochId(fresh), known, limits }
+        let earlier = &self.earlier[..];
+        Opening { folder, building, machine, fresh_epoch: EpochId(fresh), known, earlier, limits }
     }
 
     pub(crate) fn open(&self, fresh: u64) -> (Outbox, Begun) {

@@ -8,7 +8,7 @@ use crate::check::{Checked, check};
 use crate::error::{AppendError, OpenError, StoreError};
 use crate::ground::{Ground, Machine};
 use crate::ledger::{Epoch, Ledger};
-use crate::limits::DISK_RESERVE;
+use crate::limits::{DISK_RESERVE, LOSSES_SPARE};
 use crate::mark::Mark;
 use crate::outbox::{Outbox, Poison};
 use crate::reading;
@@ -20,9 +20,10 @@ use crate::yard::{Found, Yard, close};
 
 /// What is known of the store from elsewhere.
 #[derive(Clone, Copy)]
-enum Known {
-    /// What the mark and the newest checkpoint say, as far as they are there: the store may go further.
-    AtLeast([Option<Head>; 2]),
+enum Known<'a> {
+    /// What the mark and the newest checkpoint say, as far as they are there: the store may go further. And the epochs of
+    /// which the checkpoint knows that the hub did not have all.
+    AtLeast([Option<Head>; 2], &'a [EpochId]),
     /// The newest event that this process has made durable: the store goes no further.
     Exactly(Head),
 }
@@ -66,7 +67,7 @@ impl Outbox {
         let found = yard.open(None)?;
         let found = if found.salvaged.is_none() { yard.leave_refuge(found) } else { found };
         let (mark, marked) = Mark::open(yard.folder());
-        let known = Known::AtLeast([marked, opening.known]);
+        let known = Known::AtLeast([marked, opening.known], opening.earlier);
         let (store, ledger) = establish(&mut yard, found, known, opening.fresh_epoch)?;
         let mut outbox = Self {
             yard,
@@ -147,7 +148,7 @@ pub(crate) fn establish_salvaged(
     mark: Option<Head>,
     opening: &Opening<'_>,
 ) -> Result<(EpochId, u64, Begun), OpenError> {
-    let known = Known::AtLeast([mark, opening.known]);
+    let known = Known::AtLeast([mark, opening.known], opening.earlier);
     let (_, ledger) = establish(yard, found, known, opening.fresh_epoch)?;
     Ok((ledger.present.id(), ledger.events(), begun(&ledger.present.record)))
 }
@@ -156,7 +157,7 @@ pub(crate) fn establish_salvaged(
 fn establish(
     yard: &mut Yard,
     found: Found,
-    known: Known,
+    known: Known<'_>,
     fresh: EpochId,
 ) -> Result<(Box<dyn Store>, Ledger), OpenError> {
     let Found { mut store, checked, salvaged } = found;
@@ -177,7 +178,7 @@ fn settle(
     store: &mut dyn Store,
     mut checked: Checked,
     salvaged: Option<Vec<Loss>>,
-    known: Known,
+    known: Known<'_>,
     ours: bool,
     fresh: EpochId,
     building: u32,
@@ -238,17 +239,20 @@ fn judge(
     store: &mut dyn Store,
     checked: &mut Checked,
     salvaged: Option<Vec<Loss>>,
-    known: Known,
+    known: Known<'_>,
     ours: bool,
 ) -> Result<Option<Beginning>, StoreError> {
     let newest = match known {
-        Known::AtLeast(known) => decisive(store, &checked.epochs, known)?,
+        Known::AtLeast(known, _) => decisive(store, &checked.epochs, known)?,
         Known::Exactly(head) => Some(head).filter(|head| head.number > 0),
+    };
+    let earlier = match known {
+        Known::AtLeast(_, earlier) => earlier,
+        Known::Exactly(_) => &[],
     };
     let Some(present) = checked.epochs.last() else {
         let why = if newest.is_some() || salvaged.is_some() { NewEpochWhy::Missing } else { NewEpochWhy::Blank };
-        let losses = newest.map(|newest| unknown_end(newest.epoch, 1)).into_iter().collect();
-        checked.epochs.extend(newest.map(missing));
+        let losses = unheard_of(checked, earlier, newest);
         return Ok(Some(Beginning { before: newest, losses, why }));
     };
     let reach = reach(store, &checked.epochs, newest)?;
@@ -267,16 +271,10 @@ fn judge(
     let mut losses = if has_begun { Vec::new() } else { untold };
     losses.extend(salvaged.unwrap_or_default());
     losses.extend(tail(head, known));
+    losses.extend(unheard_of(checked, earlier, newest));
     let before = match newest {
         Some(newest) if newest.epoch == head.epoch && newest.number > head.number => newest,
-        Some(newest) if reach == Reach::Elsewhere => {
-            losses.push(unknown_end(newest.epoch, 1));
-            let ordinal = present.record.ordinal + 1;
-            let mut epoch = missing(newest);
-            epoch.record.ordinal = ordinal;
-            checked.epochs.push(epoch);
-            newest
-        }
+        Some(newest) if reach == Reach::Elsewhere => newest,
         _ if !has_begun => return Ok(Some(Beginning { before: link, losses, why })),
         _ => head,
     };
@@ -333,9 +331,9 @@ fn reach(store: &mut dyn Store, epochs: &[Epoch], newest: Option<Head>) -> Resul
 }
 
 /// What may be lost, or is, behind the last event found of the present epoch.
-fn tail(head: Head, known: Known) -> Option<Loss> {
+fn tail(head: Head, known: Known<'_>) -> Option<Loss> {
     match known {
-        Known::AtLeast(_) => Some(unknown_end(head.epoch, head.number + 1)),
+        Known::AtLeast(..) => Some(unknown_end(head.epoch, head.number + 1)),
         Known::Exactly(newest) if newest.epoch == head.epoch && newest.number > head.number => {
             let (first, last) = (head.number + 1, newest.number);
             let count = u32::try_from(last - head.number).unwrap_or(u32::MAX);
@@ -343,6 +341,25 @@ fn tail(head: Head, known: Known) -> Option<Loss> {
         }
         Known::Exactly(_) => None,
     }
+}
+
+/// Enters the epochs of `earlier` and that of `newest`, as far as the store has never heard of them, and says that they are lost.
+fn unheard_of(checked: &mut Checked, earlier: &[EpochId], newest: Option<Head>) -> Vec<Loss> {
+    let nothing_known = |&epoch: &EpochId| Head { epoch, number: 0, hash: [0; 32] };
+    let is_newest = |epoch: &EpochId| newest.is_some_and(|newest| newest.epoch == *epoch);
+    let heads =
+        earlier.iter().filter(|epoch| !is_newest(epoch)).take(LOSSES_SPARE / 2).map(nothing_known).chain(newest);
+    let mut losses = Vec::new();
+    for head in heads {
+        if checked.epochs.iter().any(|epoch| epoch.id() == head.epoch) {
+            continue;
+        }
+        losses.push(unknown_end(head.epoch, 1));
+        let mut epoch = missing(head);
+        epoch.record.ordinal = checked.epochs.last().map_or(0, |last| last.record.ordinal) + 1;
+        checked.epochs.push(epoch);
+    }
+    losses
 }
 
 const fn unknown_end(epoch: EpochId, first: u64) -> Loss {

@@ -323,3 +323,30 @@ fn month_of_events_is_salvaged_within_two_seconds() {
     // Two seconds on a quiet machine; others work here too.
     assert!(took < std::time::Duration::from_secs(10), "{took:?}");
 }
+
+#[test]
+fn store_that_is_missing_names_every_epoch_that_the_hub_lacks() {
+    let newest = Head { epoch: EpochId(8), number: 70, hash: [8; 32] };
+    let earlier = vec![EpochId(6), EpochId(8), EpochId(7)];
+    let mut site = Site { known: Some(newest), earlier, ..Site::new() };
+    let (outbox, begun) = site.open(9);
+    let losses = vec![unknown_end(6, 1), unknown_end(7, 1), unknown_end(8, 1)];
+    assert_eq!(begun, Begun::NewEpoch { before: Some(newest), losses, why: NewEpochWhy::Missing });
+    let open: Vec<_> = outbox.epochs().iter().filter(|of| of.loss_open == Some(1)).map(|of| of.epoch).collect();
+    assert_eq!(open, [EpochId(8), EpochId(7), EpochId(6)], "the hub is asked for each of them");
+    drop(outbox);
+    site.earlier.clear();
+    let again = site.open(10).1;
+    assert!(matches!(again, Begun::NewEpoch { losses, .. } if losses.len() == 3), "told again until it is durable");
+}
+
+#[test]
+fn older_store_names_the_epochs_that_began_behind_it() {
+    let mut site = Site::new();
+    drop(site.filled(10, 5));
+    site.known = Some(Head { epoch: EpochId(8), number: 70, hash: [8; 32] });
+    site.earlier = vec![E1, EpochId(7)];
+    let (_, begun) = site.open(9);
+    let losses = vec![unknown_end(1, 11), unknown_end(7, 1), unknown_end(8, 1)];
+    assert_eq!(begun, Begun::NewEpoch { before: site.known, losses, why: NewEpochWhy::Older });
+}

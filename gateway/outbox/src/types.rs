@@ -40,6 +40,9 @@ pub struct Opening<'a> {
     pub fresh_epoch: EpochId,
     /// The newest checkpoint's place: a store that does not reach it has lost something.
     pub known: Option<Head>,
+    /// Epochs that the newest checkpoint knows to be held and not wholly acknowledged: of one that the store has never heard
+    /// of, all that the hub does not have is lost.
+    pub earlier: &'a [EpochId],
     /// How much to keep.
     pub limits: Bounds,
 }

@@ -1,18 +1,20 @@
 //! The checkpoint: the fold at one event, so that a start need not read the whole outbox.
 //!
 //! Two generations lie in the state folder. The bytes: version 1 ‖ reserved 3 ‖ epochs n 4 ‖ epoch 8 ‖ number 8 ‖ hash 32, then n
-//! times epoch 8 ‖ acknowledged 8, then the fold.
+//! times epoch 8 ‖ acknowledged 8 (2^64 - 1 for one that has ended and is at the hub as a whole), then the fold.
 
 use std::path::{Path, PathBuf};
 
 use kalitka_core::Fold;
-use kalitka_outbox::Head;
 use kalitka_outbox::two_generations::{self, Found};
+use kalitka_outbox::{EpochSummary, Head};
 use kalitka_protocol::EpochId;
 use kalitka_protocol::wire::{Cursor, Malformed};
 
 const NAME: &str = "checkpoint";
 const VERSION: u8 = 1;
+/// Stands for all of an epoch that has ended.
+const ALL: u64 = u64::MAX;
 /// Epochs that a checkpoint names at most: more than an outbox holds at a time.
 const EPOCHS_MAX: u32 = 4096;
 
@@ -25,7 +27,19 @@ pub(super) struct Checkpoint {
     pub(super) fold: Fold,
 }
 
+/// Up to where the hub has acknowledged each of `epochs`, of which `present` has not ended.
+pub(super) fn acknowledged(epochs: &[EpochSummary], present: EpochId) -> Vec<(EpochId, u64)> {
+    let is_through = |of: &EpochSummary| of.epoch != present && of.acknowledged >= of.last && of.loss_open.is_none();
+    epochs.iter().map(|of| (of.epoch, if is_through(of) { ALL } else { of.acknowledged })).collect()
+}
+
 impl Checkpoint {
+    /// Epochs that have ended, and that the hub did not have all of.
+    pub(super) fn earlier(&self) -> Vec<EpochId> {
+        let earlier = self.acknowledged.iter().filter(|(epoch, number)| *epoch != self.head.epoch && *number != ALL);
+        earlier.map(|(epoch, _)| *epoch).collect()
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION, 0, 0, 0];
         out.extend_from_slice(&u32::try_from(self.acknowledged.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -70,12 +84,14 @@ pub(super) struct Checkpoints {
     /// Where the one before the newest stands: deletion never passes it.
     pub(super) older: Option<Head>,
     newest: Option<Head>,
+    /// Whether a generation could not be read at the start, and none has been written since.
+    pub(super) is_damaged: bool,
 }
 
 impl Checkpoints {
     /// Those in `folder`, which are not read yet: that waits for the disk.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.into(), sequence: 0, older: None, newest: None }
+        Self { folder: folder.into(), sequence: 0, older: None, newest: None, is_damaged: false }
     }
 
     /// The newest checkpoint that can be read, if any.
@@ -96,6 +112,7 @@ impl Checkpoints {
         self.sequence = sequence;
         self.older = older.as_ref().map(|checkpoint| checkpoint.head);
         self.newest = newest.as_ref().map(|checkpoint| checkpoint.head);
+        self.is_damaged = damaged > 0 || unreadable > 0;
         Ok(newest.or(older))
     }
 
@@ -106,6 +123,7 @@ impl Checkpoints {
     pub(super) fn write(&mut self, checkpoint: &Checkpoint) -> std::io::Result<()> {
         two_generations::write(&self.folder, NAME, self.sequence + 1, &checkpoint.to_bytes())?;
         self.sequence += 1;
+        self.is_damaged = false;
         self.older = self.newest.replace(checkpoint.head);
         Ok(())
     }
@@ -164,5 +182,24 @@ mod tests {
             newer
         });
         assert!(cut.is_some());
+    }
+
+    #[test]
+    fn epochs_that_the_hub_has_not_all_of_are_known() {
+        let of = |epoch, acknowledged, loss_open| EpochSummary {
+            epoch: EpochId(epoch),
+            oldest: 1,
+            last: 9,
+            hash: [0; 32],
+            acknowledged,
+            loss_open,
+        };
+        let acknowledged =
+            acknowledged(&[of(5, 9, None), of(4, 9, None), of(3, 8, None), of(2, 9, Some(10))], EpochId(5));
+        let known = [(5, 9), (4, ALL), (3, 8), (2, 9)].map(|(epoch, number)| (EpochId(epoch), number));
+        assert_eq!(acknowledged, known);
+        let checkpoint = Checkpoint { acknowledged, ..checkpoint(9) };
+        assert_eq!(checkpoint.earlier(), [EpochId(3), EpochId(2)]);
+        assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes()).unwrap(), checkpoint);
     }
 }

@@ -9,7 +9,7 @@ use kalitka_protocol::event::{Body, Events, Loss, LossCause, kind};
 use kalitka_uplink::HeadSeen;
 
 use super::batch::Batch;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, acknowledged};
 use super::writer::Journal;
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_PART, CHECKPOINT_PAUSE, COMMIT_DELAY};
 use crate::metrics::names;
@@ -202,7 +202,7 @@ impl Journal {
     /// Writes a checkpoint.
     pub(super) fn checkpoint_anew(&mut self) {
         let Some(outbox) = self.store.outbox() else { return };
-        let acknowledged = outbox.epochs().iter().map(|of| (of.epoch, of.acknowledged)).collect();
+        let acknowledged = acknowledged(&outbox.epochs(), outbox.head().epoch);
         let checkpoint = Checkpoint { head: outbox.head(), acknowledged, fold: self.fold.clone() };
         self.checkpointed_at = self.clock.monotonic();
         match self.checkpoints.write(&checkpoint) {

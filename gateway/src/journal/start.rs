@@ -104,12 +104,14 @@ impl Journal {
                 Err(error) => return self.store.unreadable(&error, now),
             }
         }
-        let known = match &self.to_restore {
-            ToRestore::Checkpoint(Some(checkpoint)) => Some(checkpoint.head),
-            ToRestore::Checkpoint(None) | ToRestore::Unread | ToRestore::Done => None,
+        let checkpoint = match &self.to_restore {
+            ToRestore::Checkpoint(checkpoint) => checkpoint.as_ref(),
+            ToRestore::Unread | ToRestore::Done => None,
         };
+        let known = checkpoint.map(|checkpoint| checkpoint.head);
+        let earlier = checkpoint.map(Checkpoint::earlier).unwrap_or_default();
         let was_poisoned = self.store.opened().is_some_and(Outbox::is_poisoned);
-        if !self.store.open(known, now) {
+        if !self.store.open(known, &earlier, now) {
             return;
         }
         if was_poisoned {
@@ -127,6 +129,10 @@ impl Journal {
             self.begin_run();
         }
         self.commit();
+        if self.checkpoints.is_damaged {
+            // Whatever else falls over now, something still knows what there was.
+            self.checkpoint();
+        }
         self.show_head();
         self.show();
     }

@@ -71,10 +71,10 @@ impl Store {
         self.again.map_or(self.outbox.is_none(), |again| again <= now)
     }
 
-    /// Opens the outbox, or opens it anew after a failure. `known` is the newest checkpoint's place. Says whether it is well
-    /// now.
-    pub(super) fn open(&mut self, known: Option<Head>, now: Duration) -> bool {
-        match self.try_open(known) {
+    /// Opens the outbox, or opens it anew after a failure. `known` is the newest checkpoint's place, `earlier`
+    /// are the epochs of which it knows that the hub did not have all. Says whether it is well now.
+    pub(super) fn open(&mut self, known: Option<Head>, earlier: &[EpochId], now: Duration) -> bool {
+        match self.try_open(known, earlier) {
             Ok(begun) => {
                 self.begin(begun);
                 // The pause begins anew only when events are taken: a full disk lets the store be opened each time.
@@ -102,7 +102,7 @@ impl Store {
         self.fail(error.to_string(), false, now);
     }
 
-    fn try_open(&mut self, known: Option<Head>) -> Result<Begun, String> {
+    fn try_open(&mut self, known: Option<Head>, earlier: &[EpochId]) -> Result<Begun, String> {
         let (fresh, is_given_up) = (fresh_epoch()?, self.has_been_patient());
         match &mut self.outbox {
             // A full disk left it well.
@@ -116,7 +116,7 @@ impl Store {
             None => {
                 let Self { folder, building, machine, bounds, .. } = self;
                 let (building, machine, limits) = (*building, *machine, *bounds);
-                let opening = Opening { folder, building, machine, fresh_epoch: fresh, known, limits };
+                let opening = Opening { folder, building, machine, fresh_epoch: fresh, known, earlier, limits };
                 let opened = if is_given_up { Outbox::open(opening) } else { Outbox::open_if_readable(opening) };
                 let (outbox, begun) = opened.map_err(|error| self.of_opening(&error))?;
                 self.outbox = Some(outbox);
@@ -239,13 +239,13 @@ mod tests {
         let bounds = Bounds { events_max: 1000, bytes_max: 1 << 20, keep_acknowledged: 10 };
         let mut store = Store::new(folder.path().join("outbox"), 17, [0; 16], bounds);
         let mut now = Duration::ZERO;
-        assert!(store.open(None, now));
+        assert!(store.open(None, &[], now));
         for pause in [1, 2, 4, 8, 10, 10].map(|halves| STORE_AGAIN_MIN * halves) {
             store.not_taken(&AppendError::DiskFull { free: 1, needed: 2 }, now);
             assert!(!store.is_taking() && store.outbox().is_none() && store.readable().is_some());
             assert!(!store.is_due(now + pause - Duration::from_millis(1)) && store.is_due(now + pause), "{pause:?}");
             now += pause;
-            assert!(store.open(None, now));
+            assert!(store.open(None, &[], now));
         }
     }
 }

@@ -143,6 +143,7 @@ fn salvage(from: &std::path::Path, out: &std::path::Path) -> Result<Ended, Failu
         machine: machine_id(),
         fresh_epoch: EpochId(u64::from_le_bytes(fresh).max(1)),
         known: None,
+        earlier: &[],
         // What is bounded is bounded by the gateway that opens it.
         limits: Bounds { events_max: u64::MAX, bytes_max: u64::MAX, keep_acknowledged: u64::MAX },
     };

@@ -79,7 +79,15 @@ impl Store {
         let limits =
             Bounds { events_max: u64::MAX, bytes_max: u64::MAX, keep_acknowledged: BLOCKS_KEPT * u64::from(EVENTS) };
         let (machine, known) = ([1; 16], None);
-        let opening = Opening { folder: folder.path(), building: BUILDING, machine, fresh_epoch: EPOCH, known, limits };
+        let opening = Opening {
+            folder: folder.path(),
+            building: BUILDING,
+            machine,
+            fresh_epoch: EPOCH,
+            known,
+            earlier: &[],
+            limits,
+        };
         let (mut outbox, _) = Outbox::open(opening).unwrap();
         let begun = Body::EpochBegun(EpochBegun { before: None, last: 0, hash: [0; 32] });
         outbox.append(&laid_out([event(1, begun)])).unwrap();
