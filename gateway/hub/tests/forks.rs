@@ -76,3 +76,29 @@ async fn restored_store_is_told_that_its_hash_is_not_the_hubs() {
     assert_eq!(gateway.hear().await, Said::Fork(7, 16));
     assert_eq!(hub.events(BUILDING).len(), 15);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_behind_a_fork_have_new_identities_and_are_no_gap() {
+    let site = Site::new();
+    let identity = Identity::signed(&site, BUILDING);
+    let hub = site.start();
+    let (kept, other) = two();
+    let (mut gateway, _) = Gateway::hello(&identity, hub.quic, &kept, &[]).await;
+    gateway.batch(&kept, (1, 15)).await;
+    assert_eq!(gateway.hear().await, Said::Acknowledged(7, 15));
+    // Its store was set back, went on to 13 and then was damaged, before it could hear of the fork; and another to 30.
+    let mut shorter = kept.clone();
+    shorter.hashes[13] = other.hash(13);
+    shorter.hashes.truncate(14);
+    shorter.events.truncate(13);
+    for (epoch, before) in [(8, &other), (9, &shorter)] {
+        gateway.batch(&History::begin(BUILDING, epoch, Some(before)), (1, 1)).await;
+        assert_eq!(gateway.hear().await, Said::Acknowledged(epoch, 1));
+    }
+    let (status, verified) = hub.verify(BUILDING);
+    assert_eq!((status, verified["findings"].as_array().unwrap().len()), (3, 2), "for all that is known: {verified}");
+    gateway.batch(&other, (11, 30)).await;
+    assert_eq!(gateway.hear().await, Said::Fork(7, 11));
+    let (status, verified) = hub.verify(BUILDING);
+    assert_eq!(status, 0, "{verified}");
+}

@@ -207,3 +207,21 @@ async fn history_of_which_nothing_is_kept_is_not_complete() {
     let (status, verified) = site.start().verify(BUILDING);
     assert_eq!((status, verified["complete"].as_bool()), (3, Some(false)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn epoch_that_never_came_is_no_broken_link_once_it_is_recorded_as_lost() {
+    let site = Site::new();
+    let identity = Identity::signed(&site, BUILDING);
+    let hub = site.start();
+    let gone = History::of(BUILDING, 6, 10);
+    let mut next = History::begin(BUILDING, 7, Some(&gone));
+    let (mut gateway, _) = Gateway::hello(&identity, hub.quic, &next, &[]).await;
+    send(&mut gateway, &next, &[(1, 1)]).await;
+    assert_eq!(findings(&hub).1, [finding("link", 1, 1)]);
+    next.loss(EpochId(6), (1, UNKNOWN_END), LossCause::Damaged);
+    next.loss_closed(EpochId(6), 1, 0, [0; 32]);
+    send(&mut gateway, &next, &[(2, 3)]).await;
+    let (status, found, verified) = findings(&hub);
+    assert_eq!((status, found), (0, Vec::new()), "{verified}");
+    assert_eq!(verified["losses"].as_array().unwrap().len(), 2, "{verified}");
+}

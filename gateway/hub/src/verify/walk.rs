@@ -218,6 +218,16 @@ impl Notes {
         }
     }
 
+    /// Whether losses name everything from `first` to `last` of `epoch`.
+    fn names(&self, epoch: EpochId, (first, last): (u64, u64)) -> bool {
+        let of_epoch = self.losses.iter().filter(|loss| loss.epoch == epoch && !loss.cause.is_of_own_epoch());
+        let mut spans: Vec<(u64, u64)> = of_epoch.map(|loss| self.span(loss)).collect();
+        spans.sort_unstable();
+        let reach =
+            |next: u64, (from, to): (u64, u64)| if from <= next { next.max(to.saturating_add(1)) } else { next };
+        spans.into_iter().fold(first, reach) > last
+    }
+
     /// The numbers that `loss` tells of; what the hub held when it was closed is none of them.
     fn span(&self, loss: &Loss) -> (u64, u64) {
         match self.closed.get(&(loss.epoch, loss.first)) {
@@ -236,6 +246,7 @@ impl Notes {
         verified: &mut Verified,
     ) -> Result<(), StoreError> {
         let building = verified.building;
+        let forks = store.forks(building)?;
         let begun: BTreeSet<EpochId> = self.begun.iter().map(|(epoch, _)| *epoch).collect();
         for epoch in walked {
             // Its first event has gone with a purge.
@@ -249,10 +260,20 @@ impl Notes {
                 continue;
             }
             let Some(head) = store.head(building, before)? else {
+                // All of it may be recorded as lost, before anything of it came here.
+                if self.names(before, (1, begun.last)) {
+                    self.explain(verified, before, (1, begun.last));
+                    continue;
+                }
                 let text = format!("nothing is kept of epoch {}, which it names as the one before", name(before));
                 verified.find(FindingKind::Link, *epoch, (1, 1), text);
                 continue;
             };
+            // It names the gateway's own history, which was refused: from there on its events got new identities (SPEC 15.13).
+            let both_have = head.last.min(begun.last);
+            if forks.iter().any(|fork| fork.epoch == before && fork.number <= both_have) {
+                continue;
+            }
             if head.last < begun.last {
                 self.explain(verified, before, (head.last + 1, begun.last));
             }
