@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak sabotage mutants figures compare bench audit
+.PHONY: help setup demo test check soak torture sabotage mutants figures compare bench audit
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Seconds of load in the demo.
@@ -16,6 +16,14 @@ UPDATE ?=
 ONLY ?=
 # The part of all mutants that is tried, as 0/20.
 SHARD ?=
+
+# Torture: minutes of it, or instead so many faults of a kind; the seed of a run to be done again, and one chapter of it.
+MINUTES ?=
+KILLS ?=
+POWER_CUTS ?=
+DAMAGED ?=
+SEED ?=
+CHAPTER ?=
 
 TARGET = $$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 BINARIES = --bin kalitka-snapshot --bin kalitka-gateway --bin kalitka-hub --bin kalitka-loadgen
@@ -42,6 +50,12 @@ check: setup ## The quick part: format, lints, house rules, unit tests, the core
 
 soak: setup ## The long form of the same tests: 10,000,000 fuzz executions of each parser, 10,000,000 asks (an hour or more)
 	KALITKA_SOAK=1 cargo test --locked --release --workspace
+
+torture: setup ## Kill, cut power, damage stores, spoil disks and networks under load, and compare every report (MINUTES=10, SEED=, KILLS=, POWER_CUTS=, DAMAGED=, CHAPTER=)
+	cargo build --locked --release $(BINARIES) --bin kalitka-torture
+	"$(TARGET)/release/kalitka-torture" $(if $(SEED),--seed $(SEED)) $(if $(CHAPTER),--chapter $(CHAPTER)) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(KILLS),--kills $(KILLS)) \
+	  $(if $(POWER_CUTS),--power-cuts $(POWER_CUTS)) $(if $(DAMAGED),--damaged $(DAMAGED))
 
 sabotage: setup ## Put each fault of tests/sabotage.toml into a scratch copy; its named test must fail (ONLY='part of a name')
 	cargo build --locked --package kalitka-tests --bin kalitka-sabotage

@@ -89,6 +89,12 @@ impl City {
         self.http = status["http"].as_str().unwrap().to_owned();
     }
 
+    /// Ends both programs at once, whatever they were doing.
+    pub fn end(&mut self) {
+        self.hub = None;
+        self.site.end();
+    }
+
     /// The running hub.
     pub fn hub(&mut self) -> &mut Process {
         self.hub.as_mut().unwrap()

@@ -9,6 +9,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, seek};
+
+/// Copies of an image until one is of one moment.
+const COPIES_MAX: u32 = 50;
+
 /// The disk. Dropped, it is unmounted; its image goes with the folder that it lies in.
 #[derive(Debug)]
 pub struct Disk {
@@ -34,10 +39,37 @@ impl Disk {
         disk
     }
 
-    /// Keeps what has reached the disk by now, as it would be found after a power cut at this moment.
+    /// Keeps what has reached the disk by now, as it would be found after a power cut at this moment. The file system
+    /// may be writing by itself: then the copy is none of one moment, and made anew.
     pub fn freeze_frame(&mut self) {
         self.cuts += 1;
-        well("cp", &["--sparse=always", text(&self.image), text(&self.next_image())]);
+        let written = || fs::metadata(&self.image).unwrap().modified().unwrap();
+        for _ in 0..COPIES_MAX {
+            let before = written();
+            copy_data(&self.image, &self.next_image());
+            if written() == before {
+                return;
+            }
+        }
+        panic!("{} does not come to rest", self.image.display());
+    }
+
+    /// Fills the disk but for `leave` bytes.
+    pub fn fill(&self, leave: u64) {
+        let file = fs::File::create(self.filler()).unwrap();
+        let stat = rustix::fs::statvfs(&self.folder).unwrap();
+        let free = (stat.f_bavail * stat.f_frsize).saturating_sub(leave);
+        // Whoever else writes takes some of it meanwhile, and then the disk is as full as it can be.
+        let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, free.max(1));
+    }
+
+    /// Ends [`fill`](Self::fill).
+    pub fn make_room(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.join(".filler")
     }
 
     /// Puts what [`freeze_frame`](Self::freeze_frame) has kept in the place of the disk. Nobody may use the folder.
@@ -69,7 +101,8 @@ impl Disk {
     }
 
     fn mount_image(&self) {
-        well("mount", &["-o", "loop", text(&self.image), text(&self.folder)]);
+        // What is deleted leaves the image, so that its copies stay small.
+        well("mount", &["-o", "loop,discard", text(&self.image), text(&self.folder)]);
     }
 }
 
@@ -77,6 +110,24 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily, because what was killed may still hold a file for a moment.
         let _ = Command::new("umount").arg("-l").arg(&self.folder).stderr(Stdio::null()).status();
+    }
+}
+
+/// Copies the file `from` to `to`, but not its holes.
+fn copy_data(from: &Path, to: &Path) {
+    let (source, target) = (fs::File::open(from).unwrap(), fs::File::create(to).unwrap());
+    let len = source.metadata().unwrap().len();
+    target.set_len(len).unwrap();
+    let mut end = 0;
+    // No data behind the last hole is an error of that name.
+    while let Ok(begin) = seek(&source, SeekFrom::Data(end)) {
+        end = seek(&source, SeekFrom::Hole(begin)).unwrap();
+        let (mut read, mut written) = (begin, begin);
+        while read < end {
+            let part = usize::try_from(end - read).unwrap();
+            let copied = copy_file_range(&source, Some(&mut read), &target, Some(&mut written), part).unwrap();
+            assert!(copied > 0, "{} has become shorter", from.display());
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! receipted, a [`disk`] has a power that can be cut, a [`sick_disk`] is slow or fails when it is told so.
 //! [`sabotage`] breaks the code on purpose and asks who notices. A [`wire`] joins two network
 //! namespaces. A bad network is [`kalitka_loadgen::relay`].
+//! [`torture`] is all of that at once.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod city;
@@ -19,6 +20,7 @@ pub mod school;
 pub mod sick_disk;
 pub mod site;
 pub mod source;
+pub mod torture;
 pub mod tree;
 pub mod wait;
 pub mod wire;

@@ -15,7 +15,8 @@ use crate::wait::until;
 const PROGRAMS: [&str; 4] = ["kalitka-snapshot", "kalitka-gateway", "kalitka-hub", "kalitka-loadgen"];
 const END_BOUND: Duration = Duration::from_secs(20);
 
-/// The path of one of our programs, built in the profile and target folder of the running test.
+/// The path of one of our programs: in the folder `KALITKA_PROGRAMS`, to test programs as they were shipped, or else built
+/// in the profile and target folder of the running test.
 ///
 /// # Panics
 /// When cargo cannot build it.
@@ -26,6 +27,9 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 fn build() -> PathBuf {
+    if let Some(folder) = std::env::var_os("KALITKA_PROGRAMS") {
+        return folder.into();
+    }
     let exe = std::env::current_exe().unwrap();
     let profile_folder = exe.ancestors().find(|folder| !folder.ends_with("deps") && folder.join("deps").is_dir());
     let profile_folder = profile_folder.expect("a test runs from a target folder").to_path_buf();

@@ -145,6 +145,11 @@ impl Site {
         self.http = status["http"].as_str().unwrap().to_owned();
     }
 
+    /// Ends the gateway at once, whatever it was doing.
+    pub fn end(&mut self) {
+        self.gateway = None;
+    }
+
     /// The running gateway.
     pub fn gateway(&mut self) -> &mut Process {
         self.gateway.as_mut().unwrap()

@@ -1,0 +1,181 @@
+//! What a gateway's store holds just before it is damaged, read from its raw files by nothing but gateway/outbox/FORMAT.md.
+//!
+//! Every event found here is durable or was about to be. If it does not come to the hub, a loss record has to name it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use kalitka_protocol::event::{Body, Events};
+
+use crate::crowd::Identified;
+
+const BLOCK: &[u8; 4] = b"KLTB";
+const BLOCK_HEADER: usize = 104;
+const RECORD: &[u8; 4] = b"KLTE";
+const RECORD_FIXED: usize = 216;
+
+/// Epoch and number of an event.
+pub type Place = (u64, u64);
+/// Reader, its boot and request: who asked what.
+pub type Ask = (u32, u64, u32);
+
+/// Everything that was seen in stores before they were damaged.
+#[derive(Clone, Debug, Default)]
+pub struct Witness {
+    /// Where reports stood.
+    pub reports: BTreeMap<Identified, BTreeSet<Place>>,
+    /// Where decisions stood.
+    pub decisions: BTreeMap<Ask, BTreeSet<Place>>,
+}
+
+/// What an append that failed has left: blocks of this ordinal that begin above `number` do not count up to this sequence.
+#[derive(Clone, Copy, Default)]
+struct Void {
+    of: u64,
+    number: u64,
+    sequence: u64,
+}
+
+impl Witness {
+    /// Sees what is whole in the files under `folder`.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    pub fn look(&mut self, folder: &Path) {
+        let mut files = Vec::new();
+        collect(folder, &mut files);
+        let files: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+        let mut voids = BTreeMap::new();
+        for bytes in &files {
+            for at in found(bytes, RECORD) {
+                void(&bytes[at..], &mut voids);
+            }
+        }
+        for bytes in &files {
+            for at in found(bytes, BLOCK) {
+                self.block(&bytes[at..], &voids);
+            }
+        }
+    }
+
+    fn block(&mut self, bytes: &[u8], voids: &BTreeMap<u64, Void>) {
+        let Some(events) = whole_block(bytes) else { return };
+        let (ordinal, first, sequence) = (u64_at(bytes, 8), u64_at(bytes, 24), u64_at(bytes, 32));
+        let void = voids.get(&ordinal).copied().unwrap_or_default();
+        if first > void.number && sequence <= void.sequence {
+            return;
+        }
+        for event in Events::new(events).flatten() {
+            let place = (event.header.epoch.0, event.header.number);
+            match event.event().map(|event| event.body) {
+                Ok(Body::Report(taken)) => {
+                    let identity = (taken.reader.0, taken.report.log.0, taken.report.number);
+                    self.reports.entry(identity).or_default().insert(place);
+                }
+                Ok(Body::Decision(it)) => {
+                    self.decisions.entry((it.reader.0, it.boot.0, it.request)).or_default().insert(place);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The events of the block at the beginning of `bytes`, when it is whole.
+fn whole_block(bytes: &[u8]) -> Option<&[u8]> {
+    let len = usize::try_from(u32_at(bytes.get(..BLOCK_HEADER)?, 60)).ok()?;
+    let events = bytes.get(BLOCK_HEADER..BLOCK_HEADER.checked_add(len)?)?;
+    let crc = crc32c(&[&bytes[..100], events]);
+    (bytes[4] == 1 && crc == u32_at(bytes, 100)).then_some(events)
+}
+
+fn void(bytes: &[u8], voids: &mut BTreeMap<u64, Void>) {
+    let Some(fixed) = bytes.get(..RECORD_FIXED) else { return };
+    let (losses, gaps) = (u32_at(fixed, 208) as usize, u32_at(fixed, 212) as usize);
+    let Some(len) = losses.checked_mul(32).and_then(|len| len.checked_add(gaps.checked_mul(16)? + RECORD_FIXED)) else {
+        return;
+    };
+    let Some(crc) = bytes.get(len..).and_then(|rest| rest.get(..4)) else { return };
+    if crc32c(&[&bytes[..len]]) != u32_at(crc, 0) {
+        return;
+    }
+    let (ordinal, of) = (u64_at(bytes, 8), u64_at(bytes, 24));
+    let void = Void { of, number: u64_at(bytes, 112), sequence: u64_at(bytes, 120) };
+    let newest = voids.entry(ordinal).or_default();
+    if newest.of <= of {
+        *newest = void;
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            collect(&entry.path(), files);
+        } else if kind.is_file() {
+            files.push(entry.path());
+        }
+    }
+}
+
+/// Where `magic` stands in `bytes`.
+fn found<'a>(bytes: &'a [u8], magic: &'a [u8; 4]) -> impl Iterator<Item = usize> + 'a {
+    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'K').map(|(at, _)| at);
+    starts.filter(move |&at| bytes[at..].starts_with(magic))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+const CRC_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
+fn crc32c(parts: &[&[u8]]) -> u32 {
+    let step = |crc: u32, byte: &u8| (crc >> 8) ^ CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)];
+    !parts.iter().copied().flatten().fold(!0, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_is_the_catalogues() {
+        assert_eq!(crc32c(&[b"1234", b"56789"]), 0xe306_9283);
+    }
+
+    #[test]
+    fn block_that_is_not_whole_is_not_seen() {
+        let mut bytes = vec![0; BLOCK_HEADER];
+        bytes[..4].copy_from_slice(BLOCK);
+        bytes[4] = 1;
+        let crc = crc32c(&[&bytes[..100]]);
+        bytes[100..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(whole_block(&bytes), Some(&[][..]));
+        for place in 0..BLOCK_HEADER {
+            let mut spoiled = bytes.clone();
+            spoiled[place] ^= 1;
+            assert_eq!(whole_block(&spoiled), None, "{place}");
+            assert_eq!(whole_block(&bytes[..place]), None, "{place}");
+        }
+    }
+}
