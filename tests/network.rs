@@ -165,6 +165,13 @@ fn city_on_a_wire(address: &str) -> (Wire, City) {
     (wire, city)
 }
 
+fn await_moves(wire: &Wire, city: &City, moves: u32) {
+    until("the hub to count the move", BOUND, || {
+        let counted = wire.at_far_end(|| city.metric("kalitka_hub_addresses_changed_total", ""));
+        (counted == f64::from(moves)).then_some(())
+    });
+}
+
 #[test]
 fn changed_address_of_the_gateway_costs_neither_the_connection_nor_an_event() {
     let (wire, city) = city_on_a_wire("10.99.0.2");
@@ -177,12 +184,14 @@ fn changed_address_of_the_gateway_costs_neither_the_connection_nor_an_event() {
         await_receipts(&crowd, 50);
         city.await_depth(50.0);
         println!("at {address}: events are at the hub again after {:?}", since.elapsed());
-        until("the hub to count the move", BOUND, || {
-            let counted = wire.at_far_end(|| city.metric("kalitka_hub_addresses_changed_total", ""));
-            (counted == f64::from(moves)).then_some(())
-        });
+        await_moves(&wire, &city, moves);
     }
     settle_and_judge(&city, crowd);
+    // The same when there is nothing to say: the connection's own signs of life tell the hub.
+    let since = Instant::now();
+    wire.move_to("10.99.0.5");
+    await_moves(&wire, &city, 4);
+    println!("at rest: the hub has the new address after {:?}", since.elapsed());
     assert_eq!(connections(&city), before, "the connection was made anew");
 }
 
