@@ -13,6 +13,7 @@
 mod faults;
 mod nodes;
 mod pages;
+mod replies;
 mod through;
 
 use std::fs;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, Errno as FuseErrno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
@@ -18,9 +18,7 @@ use rustix::io::{Errno, Result};
 
 use super::faults::{Op, Verdict, Ward};
 use super::nodes::Nodes;
-
-/// Nothing is remembered by the kernel: every look comes here.
-const TTL: Duration = Duration::ZERO;
+use super::replies::{TTL, answer, answer_attributes, answer_entry};
 
 /// The file system. What an operation waits for, a thread of its own waits for.
 pub(super) struct Through(Arc<Inner>);
@@ -160,27 +158,6 @@ fn moment(time: TimeOrNow) -> SystemTime {
     match time {
         TimeOrNow::SpecificTime(time) => time,
         TimeOrNow::Now => SystemTime::now(),
-    }
-}
-
-fn answer(done: std::result::Result<(), FuseErrno>, reply: ReplyEmpty) {
-    match done {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(error),
-    }
-}
-
-fn answer_entry(done: std::result::Result<FileAttr, FuseErrno>, reply: ReplyEntry) {
-    match done {
-        Ok(attributes) => reply.entry(&TTL, &attributes, Generation(0)),
-        Err(error) => reply.error(error),
-    }
-}
-
-fn answer_attributes(done: std::result::Result<FileAttr, FuseErrno>, reply: ReplyAttr) {
-    match done {
-        Ok(attributes) => reply.attr(&TTL, &attributes),
-        Err(error) => reply.error(error),
     }
 }
 
