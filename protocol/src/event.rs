@@ -4,11 +4,13 @@
 //! over events by their headers alone, as whoever stores, sends or verifies them does; [`Event::parse`] reads a body too.
 
 mod body;
+mod class;
 
 pub use body::{
     AdoptionCause, Body, CommandDone, Decision, EpochBegun, GatewayStarted, Loss, LossCause, LossClosed, NO_PORTAL,
     Purged, ReportTaken, SnapshotAdopted, UNKNOWN_END,
 };
+pub use class::Class;
 
 use crate::EpochId;
 use crate::limits::{EVENT_HEADER_LEN, EVENT_LEN_MAX};
@@ -236,7 +238,7 @@ impl<'a> Iterator for Events<'a> {
 
 /// Gives the event that `event` holds another identity of its building, in place (SPEC 15.13).
 ///
-/// A loss that tells of its own epoch (causes 1 and 4 of SPEC 14.8) then tells of the new one. All else stays.
+/// A loss that tells of its own epoch (causes 1, 4 and 7 of SPEC 14.8) then tells of the new one. All else stays.
 ///
 /// # Errors
 /// [`Malformed`] when `event` is not exactly one whole event, `epoch` or `number` is 0, or the event says that its epoch

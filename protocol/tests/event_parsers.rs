@@ -66,7 +66,7 @@ fn event_bodies_out_of_their_range_are_malformed_and_still_events() {
         (3, 16, &[1], "hash"),
         (5, 8, &[0; 8], "first lost"),
         (5, 16, &[2, 0, 0, 0, 0, 0, 0, 0], "last lost"),
-        (5, 24, &[5], "loss cause"),
+        (5, 24, &[8], "loss cause"),
         (6, 16, &[0xff; 8], "last lost"),
         (7, 8, &[1], "first lost"),
         (7, 16, &[1], "last lost"),
@@ -89,6 +89,43 @@ fn event_bodies_out_of_their_range_are_malformed_and_still_events() {
         assert_eq!(raw.bytes, bad, "it is kept as it is");
         assert!(raw.event().is_err());
     }
+}
+
+// SPEC 14.8 a loss of a class counts what it names, and no more than there are
+#[test]
+fn loss_of_a_class_counts_some_of_its_range() {
+    let loss = |cause, last, count| {
+        Event::parse(&record::event(9, Body::Loss(Loss { epoch: EPOCH, first: 3, last, cause, count })))
+            .map(|event| event.header.number)
+    };
+    for cause in [LossCause::HousekeepingGaveWay, LossCause::DenialsGaveWay] {
+        assert_eq!((loss(cause, 4, 1), loss(cause, 4, 2)), (Ok(9), Ok(9)));
+        for count in [0, 3, u32::MAX] {
+            assert_eq!(loss(cause, 4, count), Err(Malformed::Value("loss count")));
+        }
+        assert_eq!(loss(cause, UNKNOWN_END, 2), Err(Malformed::Value("last lost")));
+    }
+}
+
+// SPEC 14.14 by kind and verdict; what cannot be read is kept
+#[test]
+fn class_is_read_of_kind_and_verdict_and_doubt_keeps() {
+    let class = |bytes: &[u8]| Events::new(bytes).next().unwrap().unwrap().class();
+    let classes: Vec<_> = bodies().into_iter().map(|(number, body)| class(&record::event(number, body))).collect();
+    let mut expected = vec![Class::Kept; classes.len()];
+    (expected[0], expected[1]) = (Class::Grant, Class::Denial);
+    (expected[12], expected[13]) = (Class::Housekeeping, Class::Housekeeping);
+    assert_eq!(classes, expected);
+    assert!(Class::Housekeeping < Class::Denial && Class::Denial < Class::Grant && Class::Grant < Class::Kept);
+    let granted = record::event(2, bodies()[0].1);
+    for (what, bytes) in [
+        ("a verdict of a later version", with(&granted, EVENT_HEADER_LEN + 22, &[2])),
+        ("a rule of a later version", with(&granted, EVENT_HEADER_LEN + 23, &[99])),
+        ("a body that ends before", [&[70, 0][..], &granted[2..70]].concat()),
+    ] {
+        assert_eq!(class(&bytes), Class::Kept, "{what}");
+    }
+    assert_eq!(class(&with(&record::event(3, bodies()[1].1), EVENT_HEADER_LEN + 23, &[99])), Class::Denial);
 }
 
 // SPEC 14.7 number 1 and no other

@@ -163,7 +163,11 @@ fn epoch_and_loss_bytes() {
     let bound = Loss { epoch: EPOCH, first: 3, last: 4, cause: LossCause::Bound, count: 2 };
     let golden = format!("{EPOCH_HEX} 0300000000000000 0400000000000000 03 000000 02000000");
     assert_event(9, Body::Loss(bound), 4, &golden);
-    for (cause, code) in [(LossCause::NotTaken, "01"), (LossCause::RingFull, "04")] {
+    for (cause, code) in [(LossCause::HousekeepingGaveWay, "05"), (LossCause::DenialsGaveWay, "06")] {
+        let golden = format!("{EPOCH_HEX} 0300000000000000 0400000000000000 {code} 000000 02000000");
+        assert_event(9, Body::Loss(Loss { cause, ..bound }), 4, &golden);
+    }
+    for (cause, code) in [(LossCause::NotTaken, "01"), (LossCause::RingFull, "04"), (LossCause::AtBound, "07")] {
         let loss = Loss { epoch: EPOCH, first: 0, last: 0, cause, count: u32::MAX };
         let golden = format!("{EPOCH_HEX} 0000000000000000 0000000000000000 {code} 000000 ffffffff");
         assert_event(9, Body::Loss(loss), 4, &golden);

@@ -100,10 +100,16 @@ codes! {
         NotTaken = 1, "not_taken";
         /// The store was damaged, or not found as it was left.
         Damaged = 2, "damaged";
-        /// The store's bound: the oldest gave way.
+        /// The hub has lost them, and the gateway's store, which is bounded, had let go of them before.
         Bound = 3, "bound";
         /// The ring to the journal was full.
         RingFull = 4, "ring_full";
+        /// The store's bound: what the gateway says of itself gave way (SPEC 14.14).
+        HousekeepingGaveWay = 5, "bound_housekeeping";
+        /// The store's bound: denials gave way (SPEC 14.14).
+        DenialsGaveWay = 6, "bound_denials";
+        /// The store's bound: decisions were not taken any more (SPEC 14.14).
+        AtBound = 7, "bound_decisions";
     }
 }
 
@@ -111,7 +117,13 @@ impl LossCause {
     /// Whether what was lost never had a number, so that the loss tells of its own event's epoch.
     #[must_use]
     pub const fn is_of_own_epoch(self) -> bool {
-        matches!(self, Self::NotTaken | Self::RingFull)
+        matches!(self, Self::NotTaken | Self::RingFull | Self::AtBound)
+    }
+
+    /// Whether only some events of the range were lost, those of one class: the loss counts them, and the others are kept.
+    #[must_use]
+    pub const fn is_of_a_class(self) -> bool {
+        matches!(self, Self::HousekeepingGaveWay | Self::DenialsGaveWay)
     }
 }
 
@@ -365,6 +377,9 @@ impl Loss {
         let unknown = last == UNKNOWN_END && cause != LossCause::Damaged;
         if last < first || unknown || (!numbered && last != 0) {
             return Err(Malformed::Value("last lost"));
+        }
+        if cause.is_of_a_class() && (count == 0 || u64::from(count) > last - first + 1) {
+            return Err(Malformed::Value("loss count"));
         }
         Ok(Self { epoch, first, last, cause, count })
     }
