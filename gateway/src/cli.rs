@@ -234,8 +234,16 @@ fn journal_text(journal: &JournalStatus) -> String {
     let JournalStatus { epoch, number, unacknowledged, events, .. } = journal;
     let stands = format!("{epoch}/{number}, {events} kept, {unacknowledged} not yet at the hub");
     let trouble = journal.trouble.as_ref().map(|trouble| format!("; not made durable now: {trouble}"));
+    let bound = format!(", {} % of the bound, disk {} % full", journal.bound_percent, journal.disk_percent);
+    let crowded =
+        journal.at_bound.then_some("; at the bound: decisions are not recorded, reports wait at their readers");
     let safety = journal.safety_damaged.then_some("; the blocks and modes in force could not be read");
-    format!("{stands}{}{}", trouble.unwrap_or_default(), safety.unwrap_or_default())
+    format!(
+        "{stands}{bound}{}{}{}",
+        trouble.unwrap_or_default(),
+        crowded.unwrap_or_default(),
+        safety.unwrap_or_default()
+    )
 }
 
 fn uplink_text(uplink: &UplinkStatus) -> String {

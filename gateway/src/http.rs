@@ -52,6 +52,10 @@ impl Surface {
         }
         for (is_so, line) in [
             (!journal.taking, "degraded: events are not made durable, and reports wait at their readers\n"),
+            (
+                journal.at_bound,
+                "degraded: the outbox is at its bound; decisions are not recorded, and reports wait at their readers\n",
+            ),
             (journal.safety_damaged, "degraded: the blocks and modes in force could not be read\n"),
             (journal.on_refuge, "degraded: the plain log stands in for the store; restart when convenient\n"),
         ] {

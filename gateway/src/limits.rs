@@ -115,6 +115,12 @@ pub(crate) const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) const CHECKPOINT_PART: u64 = 16;
 /// Age of the newest checkpoint at which another is written, if anything has happened.
 pub(crate) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often, while the outbox is at its bound, a loss says how many decisions were not taken: each of them takes room.
+pub(crate) const CROWDED_LOSS_PAUSE: Duration = Duration::from_secs(600);
+/// From how much of the outbox's bound, and of its disk, in percent, they count as nearly full.
+pub(crate) const FULL_PERCENT: u8 = 80;
+/// Below how much that is over.
+pub(crate) const FULL_PERCENT_OVER: u8 = 75;
 /// Bytes of events that are read at a time when the fold is made anew.
 pub(crate) const REPLAY_BYTES: usize = 1 << 20;
 /// Commits whose events wait for the live lane: a slower one misses some.

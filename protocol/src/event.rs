@@ -7,10 +7,10 @@ mod body;
 mod class;
 
 pub use body::{
-    AdoptionCause, Body, CommandDone, Decision, EpochBegun, GatewayStarted, Loss, LossCause, LossClosed, NO_PORTAL,
-    Purged, ReportTaken, SnapshotAdopted, UNKNOWN_END,
+    AdoptionCause, Body, CommandDone, Decision, EpochBegun, GatewayStarted, Loss, LossClosed, NO_PORTAL, Purged,
+    ReportTaken, SnapshotAdopted, UNKNOWN_END,
 };
-pub use class::Class;
+pub use class::{Class, LossCause};
 
 use crate::EpochId;
 use crate::limits::{EVENT_HEADER_LEN, EVENT_LEN_MAX};

@@ -135,6 +135,7 @@ pub(crate) fn verify(store: &Store, building: u32, key: &[u8; 32]) -> Result<Ver
         }
     }
     notes.links(store, gaps.keys().copied(), &purges, &mut verified)?;
+    notes.thinned(&mut verified);
     notes.open_losses(&mut verified);
     // Read behind the walk: whoever has written meanwhile is among them.
     notes.signers(&Ledger::of(store).keys(building)?, &mut verified);

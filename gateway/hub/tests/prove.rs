@@ -64,6 +64,34 @@ async fn gap_is_named_until_the_gateway_has_told_of_its_loss() {
     assert_eq!(hub.events(BUILDING).len(), 30);
 }
 
+/// SPEC 14.8: of a range as many may be missing as gave way of it, and no more; and none that no range has.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gave_way_by_its_class_is_counted_and_hides_nothing_else() {
+    let site = Site::new();
+    let identity = Identity::signed(&site, BUILDING);
+    let hub = site.start();
+    let mut history = History::of(BUILDING, 7, 40);
+    let (mut gateway, _) = Gateway::hello(&identity, hub.quic, &history, &[]).await;
+    send(&mut gateway, &history, &[(1, 4), (6, 9), (12, 20), (22, 29), (31, 40)]).await;
+    assert_eq!(
+        findings(&hub).1,
+        [finding("gap", 5, 5), finding("gap", 10, 11), finding("gap", 21, 21), finding("gap", 30, 30)]
+    );
+    // Two of the three numbers in two ranges that overlap.
+    history.loss_of(EpochId(7), (5, 10), LossCause::HousekeepingGaveWay, 1);
+    history.loss_of(EpochId(7), (8, 21), LossCause::DenialsGaveWay, 2);
+    send(&mut gateway, &history, &[(41, 42)]).await;
+    assert_eq!(findings(&hub).1, [finding("gap", 30, 30), finding("gap", 5, 21)]);
+    history.loss_of(EpochId(7), (21, 30), LossCause::DenialsGaveWay, 2);
+    send(&mut gateway, &history, &[(43, 43)]).await;
+    let (status, _, verified) = findings(&hub);
+    assert_eq!(status, 0, "{verified}");
+    assert!(verified["losses"][0].as_str().unwrap().contains("of 5 to 30, 5 events gave way"), "{verified}");
+    // What had been on its way is no contradiction.
+    send(&mut gateway, &history, &[(10, 12)]).await;
+    assert_eq!(findings(&hub).0, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn epochs_have_to_name_what_stands_before_them() {
     let site = Site::new();

@@ -1,7 +1,7 @@
 //! A block: what one group commit stores as one value. Never an identity; see `FORMAT.md`.
 
 use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Body, Events, chain, kind};
+use kalitka_protocol::event::{Body, Events, Loss, chain, kind};
 use kalitka_protocol::wire::Cursor;
 
 use crate::checksum::crc32c;
@@ -27,6 +27,8 @@ pub(crate) struct BlockHeader {
     pub(crate) count: u32,
     /// h of the event before the first.
     pub(crate) hash_before: [u8; 32],
+    /// So many events right before the first have given way at most: a gap of them is no damage.
+    pub(crate) shed: u32,
 }
 
 impl BlockHeader {
@@ -67,7 +69,7 @@ pub(crate) fn emit_into(out: &mut Vec<u8>, header: &BlockHeader, events: &[u8]) 
     out.extend_from_slice(&header.count.to_le_bytes());
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&header.hash_before);
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&header.shed.to_le_bytes());
     let crc = crc32c(&[out, events]);
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(events);
@@ -91,6 +93,7 @@ pub(crate) fn parse_front(bytes: &[u8]) -> Option<Block<'_>> {
     let count = cursor.u32_from_1(field).ok()?;
     let len = cursor.u32(field).ok()? as usize;
     let hash_before = cursor.array(field).ok()?;
+    let shed = cursor.u32(field).ok()?;
     if len > BLOCK_EVENTS_MAX || first.checked_add(u64::from(count)).is_none() {
         return None;
     }
@@ -99,7 +102,7 @@ pub(crate) fn parse_front(bytes: &[u8]) -> Option<Block<'_>> {
     if crc32c(&[&head[..CRC_AT], events]) != crc {
         return None;
     }
-    Some(Block { header: BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before }, events })
+    Some(Block { header: BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before, shed }, events })
 }
 
 /// The block that `bytes` are.
@@ -114,6 +117,8 @@ pub(crate) struct Walked {
     pub(crate) hash: [u8; 32],
     /// Epochs of which the events say that a loss of unknown end is closed.
     pub(crate) closed: Vec<EpochId>,
+    /// The last loss that says that events of a class have given way.
+    pub(crate) gave_way: Option<Loss>,
 }
 
 impl Block<'_> {
@@ -123,7 +128,7 @@ impl Block<'_> {
     /// What is wrong.
     pub(crate) fn walk(&self, building: u32) -> Result<Walked, String> {
         let BlockHeader { epoch, first, count, .. } = self.header;
-        let mut walked = Walked { hash: self.header.hash_before, closed: Vec::new() };
+        let mut walked = Walked { hash: self.header.hash_before, ..Walked::default() };
         let mut number = first;
         for event in Events::new(self.events) {
             let event = event.map_err(|error| format!("event {number} of epoch {:016x}: {error}", epoch.0))?;
@@ -132,10 +137,12 @@ impl Block<'_> {
                 return Err(format!("event {number} of epoch {:016x} bears another identity: {found:?}", epoch.0));
             }
             walked.hash = chain(&walked.hash, event.bytes);
-            if event.kind == kind::LOSS_CLOSED
-                && let Ok(Body::LossClosed(closed)) = event.event().map(|event| event.body)
-            {
-                walked.closed.push(closed.epoch);
+            if matches!(event.kind, kind::LOSS | kind::LOSS_CLOSED) {
+                match event.event().map(|event| event.body) {
+                    Ok(Body::LossClosed(closed)) => walked.closed.push(closed.epoch),
+                    Ok(Body::Loss(loss)) if loss.cause.is_of_a_class() => walked.gave_way = Some(loss),
+                    _ => {}
+                }
             }
             number += 1;
         }

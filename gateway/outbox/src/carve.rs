@@ -45,6 +45,8 @@ pub(crate) struct Piece {
     /// The beginnings of the hashes before the first event and of the last.
     pub(crate) before: u64,
     pub(crate) end: u64,
+    /// So many events right before the first have given way at most.
+    pub(crate) shed: u32,
 }
 
 impl Piece {
@@ -123,10 +125,10 @@ impl Carved {
         }
         let block = block::parse_front(bytes)?;
         let walked = block.walk(building).ok()?;
-        let BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before } = block.header;
+        let BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before, shed } = block.header;
         let len = BLOCK_HEADER_LEN + block.events.len();
         let (before, end) = (beginning(&hash_before), beginning(&walked.hash));
-        self.pieces.push(Piece { file, at, len, ordinal, epoch, first, count, sequence, origin, before, end });
+        self.pieces.push(Piece { file, at, len, ordinal, epoch, first, count, sequence, origin, before, end, shed });
         Some(len)
     }
 }
@@ -150,6 +152,24 @@ pub(crate) fn building_of(folders: &[PathBuf]) -> Result<Option<u32>, StoreError
         }
     }
     Ok(None)
+}
+
+/// Drops from `found`, ascending, what begins where a newer one says that all has given way: it was removed, or put anew
+/// without its beginning, and is still in a file. `of` gives first number, *shed* and sequence.
+pub(crate) fn drop_given_way<T>(found: &mut Vec<T>, of: impl Fn(&T) -> (u64, u32, u64)) {
+    // From where to where, and since when.
+    let mut claim = (0, 0, 0);
+    let mut kept: Vec<bool> = Vec::with_capacity(found.len());
+    for one in found.iter().rev() {
+        let (first, shed, sequence) = of(one);
+        let is_gone = claim.0 <= first && first < claim.1 && sequence < claim.2;
+        kept.push(!is_gone);
+        if !is_gone && shed > 0 {
+            claim = (first.saturating_sub(u64::from(shed)), first, sequence);
+        }
+    }
+    let mut kept = kept.into_iter().rev();
+    found.retain(|_| kept.next().unwrap_or(true));
 }
 
 /// The highest sequence of the blocks in the files under `folder`; 0 for none.
@@ -220,13 +240,19 @@ impl Kept {
         let Some((&ordinal, record)) = self.records.last_key_value() else { return false };
         let (front, void) = (record.front(), record.void);
         let mut next = None;
-        for (&(_, first), (sequence, value)) in self.blocks.range((ordinal, 0)..=(ordinal, u64::MAX)) {
-            let last = block::parse(value).map_or(0, |block| block.header.last());
-            if last <= front || (first > void.number && *sequence <= void.sequence) {
+        let blocks = self.blocks.range((ordinal, 0)..=(ordinal, u64::MAX));
+        let mut headers: Vec<_> =
+            blocks.filter_map(|(_, (_, value))| block::parse(value).map(|block| block.header)).collect();
+        drop_given_way(&mut headers, |header| (header.first, header.shed, header.sequence));
+        for BlockHeader { first, count, sequence, shed, .. } in headers {
+            let last = first + u64::from(count) - 1;
+            // What has given way before the block is missing by right.
+            let first_missing = first.saturating_sub(u64::from(shed));
+            if last <= front || (first > void.number && sequence <= void.sequence) {
                 continue;
             }
-            let known = |next| record.gaps.iter().any(|gap| gap.0 <= next && first <= gap.1 + 1);
-            if next.is_some_and(|next| first > next && !known(next)) {
+            let known = |next| record.gaps.iter().any(|gap| gap.0 <= next && first_missing <= gap.1 + 1);
+            if next.is_some_and(|next| first_missing > next && !known(next)) {
                 return true;
             }
             next = next.max(Some(last + 1));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use kalitka_protocol::EpochId;
+use kalitka_protocol::event::Loss;
 
 use crate::block::{self, Block};
 use crate::error::StoreError;
@@ -18,8 +19,12 @@ pub(crate) struct Checked {
     pub(crate) epochs: Vec<Epoch>,
     /// The highest sequence of all values.
     pub(crate) sequence: u64,
-    /// Blocks that do not count: an append that failed has left them.
+    /// Blocks that do not count: an append that failed has left them, or a cutting that was interrupted.
     pub(crate) void: Vec<Key>,
+    /// The newest loss that says that events of a class have given way: perhaps not all of them have left.
+    pub(crate) gave_way: Option<Loss>,
+    /// The sequence of the last block that counts.
+    newest: u64,
     /// First and last numbers of an epoch that later blocks say they have taken over.
     moved: BTreeMap<u64, Vec<(u64, u64)>>,
     /// Epochs that hold an event that closes a loss of them.
@@ -81,7 +86,14 @@ impl Checked {
             self.void.push(key);
             return Ok(());
         }
+        let is_part = block.header.shed > 0 && block.header.last() <= epoch.last;
+        if is_part && epoch.blocks > 0 && self.newest < block.header.sequence {
+            // A part of the block before, which has all of it: that was being cut.
+            self.void.push(key);
+            return Ok(());
+        }
         follows(epoch, &block)?;
+        self.newest = block.header.sequence;
         self.take_block(&block, value.len())
     }
 
@@ -99,6 +111,7 @@ impl Checked {
     fn take_block(&mut self, block: &Block<'_>, value_len: usize) -> Result<(), String> {
         let walked = block.walk(self.building)?;
         self.closed.extend(walked.closed);
+        self.gave_way = walked.gave_way.or(self.gave_way);
         if let Some((origin, first)) = block.header.origin {
             let last = first + u64::from(block.header.count) - 1;
             self.moved.entry(origin.0).or_default().push((first, last));
@@ -138,8 +151,10 @@ fn follows(epoch: &Epoch, block: &Block<'_>) -> Result<(), String> {
     if first < next {
         return Err(format!("block {first} of epoch {ordinal} begins before {next}"));
     }
-    if first > next && !being_moved && !spans(&epoch.record, next, first - 1) {
-        return Err(format!("events {next} to {} of epoch {ordinal} are missing", first - 1));
+    // What has given way before the block is missing by right.
+    let last = (first - 1).saturating_sub(u64::from(block.header.shed));
+    if next <= last && !being_moved && !spans(&epoch.record, next, last) {
+        return Err(format!("events {next} to {last} of epoch {ordinal} are missing"));
     }
     let before = if epoch.blocks > 0 { epoch.hash } else { [0; 32] };
     let has_before = epoch.blocks > 0 || first == 1;

@@ -78,6 +78,15 @@ pub enum AppendError {
         /// Bytes that must stay free.
         needed: u64,
     },
+    /// The bound is reached, nothing gives way, and what may be said beyond it has been. The store is well: the same events
+    /// can be appended again when the hub has taken some.
+    #[error("the store holds {held} events that the hub does not have, and its bound is {max}; let the hub be reached")]
+    AtBound {
+        /// Events held.
+        held: u64,
+        /// The bound.
+        max: u64,
+    },
     /// Only events of an epoch that has ended can get new identities: the caller's fault.
     #[error("the present epoch's events cannot get new identities")]
     Present,
@@ -93,7 +102,7 @@ impl AppendError {
         match self {
             Self::DiskFull { .. } => FULL,
             Self::Store(error) => error.label(),
-            Self::Malformed(_) | Self::Numbering { .. } | Self::Present => "other",
+            Self::Malformed(_) | Self::Numbering { .. } | Self::AtBound { .. } | Self::Present => "other",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::StoreError;
+use crate::reserve;
 use crate::segment_log::SegmentLog;
 use crate::sled_store::{Disk, SledStore};
 use crate::store::Store;
@@ -21,8 +22,22 @@ pub(crate) trait Ground: Debug + Send {
     /// Opens the store in `folder`, or makes it.
     fn open(&mut self, kind: Kind, folder: &Path) -> Result<Box<dyn Store>, StoreError>;
 
-    /// Free bytes on the disk of `folder`.
-    fn free(&self, folder: &Path) -> io::Result<u64>;
+    /// How full the disk of `folder` is.
+    fn disk(&self, folder: &Path) -> io::Result<DiskSeen>;
+
+    /// Whether the reserve is in `folder`.
+    fn has_reserve(&self, folder: &Path) -> bool;
+
+    /// Puts the reserve into `folder`, or takes it away.
+    fn set_reserve(&mut self, folder: &Path, held: bool) -> io::Result<()>;
+}
+
+/// How full a disk is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskSeen {
+    /// Bytes that we may still take.
+    pub(crate) free: u64,
+    pub(crate) used: u64,
 }
 
 /// The real one.
@@ -37,8 +52,17 @@ impl Ground for Machine {
         })
     }
 
-    fn free(&self, folder: &Path) -> io::Result<u64> {
+    fn disk(&self, folder: &Path) -> io::Result<DiskSeen> {
         let disk = rustix::fs::statvfs(folder)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok(DiskSeen { free: bytes(disk.f_bavail), used: bytes(disk.f_blocks.saturating_sub(disk.f_bfree)) })
+    }
+
+    fn has_reserve(&self, folder: &Path) -> bool {
+        reserve::is_held(folder)
+    }
+
+    fn set_reserve(&mut self, folder: &Path, held: bool) -> io::Result<()> {
+        if held { reserve::hold(folder) } else { reserve::give_back(folder) }
     }
 }

@@ -1,15 +1,14 @@
-//! What leaves the outbox, and when: acknowledged events beyond those to keep, and the oldest when the bound is reached.
+//! What leaves the outbox, and when: acknowledged events beyond those to keep, and beyond the bound.
 
 use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Loss, LossCause};
 
 use crate::block::BlockHeader;
 use crate::error::StoreError;
 use crate::ledger::Epoch;
-use crate::limits::{BOUND_SLACK, ENDED_EPOCHS_KEPT};
+use crate::limits::{BOUND_MARGIN, BOUND_SLACK, ENDED_EPOCHS_KEPT};
 use crate::outbox::Outbox;
 use crate::reading;
-use crate::types::Head;
+use crate::types::{Bounds, Head};
 
 impl Outbox {
     /// Remembers that the hub keeps all of `epoch` up to `number`, and removes acknowledged events beyond those to keep. An
@@ -39,65 +38,12 @@ impl Outbox {
         self.floor = self.ledger.get(floor.epoch).map(|epoch| (epoch.record.ordinal, floor.number));
     }
 
-    /// Makes room when more is held than the bounds allow: acknowledged events go without a word; of the oldest others some
-    /// blocks give way and come out as a loss to append. Call it until it gives `None`. The blocks leave
-    /// the store only with the next append, so that the loss is durable first. Nothing behind the floor gives way: with
-    /// the bound reached, write checkpoints.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn drop_oldest(&mut self) -> Result<Option<Loss>, StoreError> {
-        self.well()?;
-        if self.giving_way.is_some() || !self.is_over(0, 0) {
-            return Ok(None);
-        }
-        while let Some((header, len)) = self.oldest_block(None)? {
-            let acknowledged = self.ledger.get(header.epoch).map_or(0, |epoch| epoch.record.acknowledged);
-            if header.last() > acknowledged {
-                return self.give_way((header, len), acknowledged);
-            }
-            self.remove_oldest(&header, len)?;
-            if !self.is_over(0, 0) {
-                break;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Marks blocks from `header` on as giving way, as many as the bounds ask for and a little more.
-    fn give_way(&mut self, block: (BlockHeader, usize), acknowledged: u64) -> Result<Option<Loss>, StoreError> {
-        let BlockHeader { ordinal, epoch, first, .. } = block.0;
-        let (mut events, mut bytes, mut last) = (0, 0, first - 1);
-        let first = first.max(acknowledged + 1);
-        let mut next = Some(block);
-        while let Some((header, len)) = next.take().filter(|(header, _)| header.first == last + 1) {
-            events += u64::from(header.count);
-            bytes += len as u64;
-            last = header.last();
-            if !self.is_over(events, bytes) {
-                break;
-            }
-            next = self.oldest_block(Some((ordinal, last + 1)))?;
-        }
-        self.giving_way = Some((ordinal, last));
-        let count = u32::try_from(last - first + 1).unwrap_or(u32::MAX);
-        Ok(Some(Loss { epoch, first, last, cause: LossCause::Bound, count }))
-    }
-
-    /// After an append: what gave way leaves the store.
-    pub(crate) fn let_go(&mut self) -> Result<(), StoreError> {
-        let Some((ordinal, last)) = self.giving_way.take() else { return Ok(()) };
-        let Some(epoch) = self.ledger.iter().find(|epoch| epoch.record.ordinal == ordinal).map(Epoch::id) else {
-            return Ok(());
-        };
-        if let Some(held) = self.ledger.get_mut(epoch) {
-            held.record.told = (held.oldest.min(last), last);
-        }
-        self.put_record(epoch)?;
-        while let Some((header, len)) = self.oldest_block(None)?.filter(|(header, _)| header.epoch == epoch) {
-            if header.last() > last {
-                break;
-            }
+    /// Removes acknowledged blocks, oldest first, until no more is held than the bounds allow.
+    pub(crate) fn shed_down(&mut self, slack: bool) -> Result<(), StoreError> {
+        while self.fill().is_above(slack)
+            && let Some((header, len)) = self.oldest_block()?
+            && self.ledger.get(header.epoch).is_some_and(|epoch| header.last() <= epoch.record.acknowledged)
+        {
             self.remove_oldest(&header, len)?;
         }
         Ok(())
@@ -105,7 +51,7 @@ impl Outbox {
 
     /// Removes acknowledged blocks, oldest first, until no more are held than are to be kept.
     pub(crate) fn shed(&mut self) -> Result<(), StoreError> {
-        while let Some((header, len)) = self.oldest_block(None)? {
+        while let Some((header, len)) = self.oldest_block()? {
             let kept: u64 = self.ledger.iter().map(Epoch::acknowledged_held).sum();
             let crowded = self.ledger.earlier.iter().filter(|epoch| epoch.blocks > 0).count() > ENDED_EPOCHS_KEPT
                 && header.epoch != self.ledger.present.id();
@@ -119,16 +65,12 @@ impl Outbox {
         self.forget_epochs()
     }
 
-    /// The oldest block that may be removed at all, or the next one from ordinal and number on: never behind the floor,
-    /// and never the newest of the present epoch, by which the head is known.
-    fn oldest_block(&mut self, from: Option<(u64, u64)>) -> Result<Option<(BlockHeader, usize)>, StoreError> {
+    /// The oldest block, if it may be removed at all: never behind the floor, and never the newest of the present epoch, by
+    /// which the head is known.
+    fn oldest_block(&mut self) -> Result<Option<(BlockHeader, usize)>, StoreError> {
         let Some((floor_ordinal, floor_number)) = self.floor else { return Ok(None) };
-        let held = self.ledger.iter().find(|epoch| match from {
-            Some((ordinal, _)) => epoch.record.ordinal == ordinal,
-            None => epoch.blocks > 0,
-        });
-        let Some(held) = held else { return Ok(None) };
-        let (ordinal, number) = from.unwrap_or((held.record.ordinal, held.oldest));
+        let Some(held) = self.ledger.iter().find(|epoch| epoch.blocks > 0) else { return Ok(None) };
+        let (ordinal, number) = (held.record.ordinal, held.oldest);
         let present_last = (held.id() == self.ledger.present.id()).then_some(held.last);
         let known = self.oldest_known.filter(|(header, _)| (header.ordinal, header.first) == (ordinal, number));
         let block = match known {
@@ -166,10 +108,46 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether more is held than the bounds allow, were so much given up; once something is, a part more goes.
-    fn is_over(&self, events: u64, bytes: u64) -> bool {
-        let slack = |max: u64| if events == 0 { max } else { max - max / BOUND_SLACK };
-        self.ledger.events().saturating_sub(events) > slack(self.bounds.events_max)
-            || self.ledger.bytes().saturating_sub(bytes) > slack(self.bounds.bytes_max)
+    /// How full the store is.
+    pub(crate) fn fill(&self) -> Fill {
+        Fill { events: self.ledger.events(), bytes: self.ledger.bytes(), bounds: self.bounds }
     }
+}
+
+/// What is held, beside what may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) bounds: Bounds,
+}
+
+impl Fill {
+    /// Whether more is held than the bounds allow; with `slack`, than a part less.
+    pub(crate) const fn is_above(&self, slack: bool) -> bool {
+        let Bounds { events_max, bytes_max, .. } = self.bounds;
+        let (events_part, bytes_part) =
+            if slack { (events_max / BOUND_SLACK, bytes_max / BOUND_SLACK) } else { (0, 0) };
+        self.events > events_max - events_part || self.bytes > bytes_max - bytes_part
+    }
+
+    /// How much of the bound the events take of which `acknowledged` are not counted.
+    pub(crate) fn percent(&self, acknowledged: u64) -> u8 {
+        let pending = self.events.saturating_sub(acknowledged);
+        // Of the bytes, as large a part as of the events.
+        let bytes = u128::from(self.bytes) * u128::from(pending) / u128::from(self.events.max(1));
+        let of_bytes = percent(u64::try_from(bytes).unwrap_or(u64::MAX), self.bounds.bytes_max);
+        percent(pending, self.bounds.events_max).max(of_bytes)
+    }
+
+    /// Whether not even what must be said has room.
+    pub(crate) const fn is_beyond_margin(&self) -> bool {
+        let Bounds { events_max, bytes_max, .. } = self.bounds;
+        self.events > events_max + events_max / BOUND_MARGIN || self.bytes > bytes_max + bytes_max / BOUND_MARGIN
+    }
+}
+
+/// `part` of `whole` in percent, rounded down; 255 is so much or more.
+pub(crate) fn percent(part: u64, whole: u64) -> u8 {
+    u8::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(u8::MAX)
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::Outbox;
 use crate::error::{OpenError, StoreError};
-use crate::ground::{Ground, Kind};
+use crate::ground::{DiskSeen, Ground, Kind, Machine};
 use crate::segment_log::SegmentLog;
 use crate::sled_store::{Barrier, SledStore};
 use crate::store::{Key, Store, Visit};
@@ -45,6 +45,11 @@ pub(crate) struct Faults {
     pub(crate) free: Option<u64>,
     /// Whether sled never opens, so that the segment log stands in for it.
     pub(crate) without_sled: bool,
+    pub(crate) used: u64,
+    /// Whether the disk is looked at as it is.
+    pub(crate) on_machine: bool,
+    /// Whether the reserve is held; of no size.
+    pub(crate) reserve: bool,
     /// What the next openings of sled meet: `None` for no fault.
     pub(crate) opens: VecDeque<Option<StoreError>>,
     /// What the next steps of that kind meet.
@@ -60,6 +65,8 @@ pub(crate) struct Faults {
     /// A folder that is copied at each sync, before and after, and the copies.
     pub(crate) copied: Option<std::path::PathBuf>,
     pub(crate) copies: Vec<TempDir>,
+    /// Copied too after each change.
+    pub(crate) copies_steps: bool,
     /// The inode of the file last synced.
     pub(crate) synced_inode: u64,
 }
@@ -83,6 +90,12 @@ impl Shared {
     /// Meets what a reading meets.
     fn read(&self) -> Result<(), StoreError> {
         self.with(|faults| faults.reads.pop_front().flatten()).map_or(Ok(()), Err)
+    }
+
+    fn copy_step(&self) {
+        if self.with(|faults| faults.copies_steps) {
+            self.copy();
+        }
     }
 
     /// What was done since the last look.
@@ -115,8 +128,26 @@ impl Ground for Lab {
         Ok(Box::new(Watched { store, shared: self.0.clone() }))
     }
 
-    fn free(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.0.with(|faults| faults.free.unwrap_or(u64::MAX)))
+    fn disk(&self, folder: &Path) -> io::Result<DiskSeen> {
+        if self.0.with(|faults| faults.on_machine) {
+            return Machine.disk(folder);
+        }
+        Ok(self.0.with(|faults| DiskSeen { free: faults.free.unwrap_or(u64::MAX >> 1), used: faults.used }))
+    }
+
+    fn has_reserve(&self, folder: &Path) -> bool {
+        if self.0.with(|faults| faults.on_machine) {
+            return Machine.has_reserve(folder);
+        }
+        self.0.with(|faults| faults.reserve)
+    }
+
+    fn set_reserve(&mut self, folder: &Path, held: bool) -> io::Result<()> {
+        if self.0.with(|faults| faults.on_machine) {
+            return Machine.set_reserve(folder, held);
+        }
+        self.0.with(|faults| faults.reserve = held);
+        Ok(())
     }
 }
 
@@ -163,13 +194,16 @@ impl Store for Watched {
             return Err(StoreError::Io(kind.into()));
         }
         self.store.put(key, value)?;
+        self.shared.copy_step();
         let short = self.shared.with(|faults| faults.puts_short.pop_front().flatten());
         short.map_or(Ok(()), |kind| Err(StoreError::Io(kind.into())))
     }
 
     fn remove(&mut self, key: Key) -> Result<(), StoreError> {
         self.shared.with(|faults| faults.steps.push(Step::Remove));
-        self.store.remove(key)
+        self.store.remove(key)?;
+        self.shared.copy_step();
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
@@ -212,8 +246,13 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::at(&std::env::temp_dir())
+    }
+
+    /// In a folder of its own under `place`.
+    pub(crate) fn at(place: &Path) -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir_in(place).unwrap(),
             shared: Shared::default(),
             machine: [1; 16],
             building: BUILDING,
@@ -290,6 +329,11 @@ pub(crate) fn said(epoch: EpochId, number: u64, text: &[u8]) -> Vec<u8> {
 
 /// Appends the beginning of an epoch as the journal does.
 pub(crate) fn start(outbox: &mut Outbox, begun: &Begun) {
+    outbox.append(&beginning(outbox, begun)).unwrap();
+}
+
+/// The events with which an epoch begins.
+pub(crate) fn beginning(outbox: &Outbox, begun: &Begun) -> Vec<u8> {
     let Begun::NewEpoch { before, losses, .. } = begun else { panic!("{begun:?}") };
     let before = *before;
     let epoch = outbox.head().epoch;
@@ -299,7 +343,7 @@ pub(crate) fn start(outbox: &mut Outbox, begun: &Begun) {
     for (number, loss) in (2..).zip(losses) {
         events.extend(event(epoch, number, Body::Loss(*loss)));
     }
-    outbox.append(&events).unwrap();
+    events
 }
 
 /// Appends the loss as the next event.

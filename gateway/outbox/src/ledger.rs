@@ -1,6 +1,7 @@
 //! What a store holds, epoch by epoch, without the events.
 
 use kalitka_protocol::EpochId;
+use kalitka_protocol::event::Loss;
 
 use crate::block::BlockHeader;
 use crate::record::Record;
@@ -86,13 +87,15 @@ pub(crate) struct Ledger {
     pub(crate) present: Epoch,
     /// The highest sequence in the store.
     pub(crate) sequence: u64,
+    /// The newest loss found that says that events of a class have given way: perhaps not all of them have left.
+    pub(crate) gave_way: Option<Loss>,
 }
 
 impl Ledger {
     /// The ledger of a store's epochs, oldest first; `None` when there is none.
     pub(crate) fn new(mut epochs: Vec<Epoch>, sequence: u64) -> Option<Self> {
         let present = epochs.pop()?;
-        Some(Self { earlier: epochs, present, sequence })
+        Some(Self { earlier: epochs, present, sequence, gave_way: None })
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Epoch> {

@@ -18,6 +18,7 @@ mod carve;
 mod check;
 mod checksum;
 mod error;
+mod giving;
 mod ground;
 mod keeping;
 mod ledger;
@@ -30,6 +31,7 @@ mod quarantine;
 mod reading;
 mod record;
 mod reissue;
+mod reserve;
 mod resume;
 mod retention;
 mod salvage;
@@ -49,6 +51,10 @@ pub use types::{Begun, Bounds, EpochSummary, Head, Leg, NewEpochWhy, Opening, Re
 
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod full_disk_tests;
+#[cfg(test)]
+mod giving_tests;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]

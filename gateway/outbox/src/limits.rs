@@ -19,6 +19,10 @@ pub const LOSSES_SPARE: usize = 100;
 pub const ENDED_EPOCHS_KEPT: usize = 8;
 /// What is made room for when the bounds are reached: one part in so many.
 pub const BOUND_SLACK: u64 = 64;
+/// How far beyond the bounds what must be said is still taken, when nothing gives way: one part in so many.
+pub const BOUND_MARGIN: u64 = 64;
+/// Bytes of blocks that are looked through at a time for what gives way.
+pub const LOOK_BYTES: usize = 4 << 20;
 
 /// Bytes of one of sled's segments. Values and nodes above a quarter of it go to files that sled never syncs.
 pub const SLED_SEGMENT_BYTES: usize = 8 << 20;
@@ -38,6 +42,8 @@ pub const LOG_FILE_BYTES: u64 = 8 << 20;
 pub const LOG_LIVE_PART_MIN: u64 = 8;
 /// Free bytes that a commit leaves on the disk, and that a new store needs.
 pub const DISK_RESERVE: u64 = 16 << 20;
+/// Bytes of the reserve, a file that is given back when the disk is full: as much as two of sled's segments.
+pub const RESERVE_BYTES: u64 = 16 << 20;
 /// How much larger than its blocks, and a segment, sled's files are at most while they still find room in them.
 pub const FILES_FACTOR: u64 = 4;
 /// Damaged stores that are kept for a look at them, the newest.
@@ -59,6 +65,7 @@ const _: () = {
     assert!(BLOCK_MAX * 4 <= SLED_SEGMENT_BYTES);
     assert!(EVENT_LEN_MAX <= BLOCK_EVENTS_MAX);
     assert!(DISK_RESERVE >= 2 * SLED_SEGMENT_BYTES as u64);
+    assert!(RESERVE_BYTES >= DISK_RESERVE);
     // An epoch's beginning and all its losses fit one block, so that they are durable together.
     assert!((EVENT_HEADER_LEN + 48) + LOSSES_MAX * (EVENT_HEADER_LEN + 32) <= BLOCK_EVENTS_MAX);
     assert!(BLOCK_MAX <= CARVE_BYTES);

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 
 use fastrand::Rng;
 use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Loss, LossCause, chain_all};
+use kalitka_protocol::event::{Loss, chain_all};
 
 use crate::Outbox;
 use crate::lab_tests::*;
@@ -342,15 +342,24 @@ impl Life {
         }
     }
 
-    fn drop_oldest(&mut self) {
-        let losses: Vec<_> = self.sides.iter_mut().map(|side| side.outbox().drop_oldest().unwrap()).collect();
-        assert!(losses.iter().all(|loss| *loss == losses[0]), "{losses:?}");
-        let Some(loss) = losses[0] else { return };
-        self.note(("drops", loss));
-        assert_eq!(loss.cause, LossCause::Bound);
-        self.sides.iter_mut().for_each(|side| tell(side.outbox(), loss));
-        self.model.told.push(loss);
-        self.model.head = Some(self.sides[0].outbox().head());
+    /// At the bound nothing of these events gives way but what the hub has; when that is not enough, it takes all.
+    fn give_way(&mut self) {
+        let given: Vec<_> = self.sides.iter_mut().map(|side| side.outbox().give_way().unwrap()).collect();
+        assert!(given.iter().all(Option::is_none), "{given:?}");
+        let crowded: Vec<_> = self.sides.iter_mut().map(|side| side.outbox().is_crowded()).collect();
+        assert!(crowded.iter().all(|is_crowded| *is_crowded == crowded[0]), "{crowded:?}");
+        if !crowded[0] {
+            return;
+        }
+        self.note("the bound is reached");
+        for of in self.sides[0].outbox().epochs().into_iter().filter(|of| of.last > 0) {
+            self.sides.iter_mut().for_each(|side| side.outbox().acknowledge(of.epoch, of.last).unwrap());
+            let known = self.model.acknowledged.entry(of.epoch.0).or_default();
+            *known = of.last.max(*known);
+        }
+        (0..2).for_each(|_| self.checkpoint());
+        self.sides.iter_mut().for_each(|side| assert_eq!(side.outbox().give_way().unwrap(), None));
+        assert!(self.sides.iter_mut().all(|side| !side.outbox().is_crowded()), "nothing has left");
     }
 
     pub(crate) fn begin_epoch(&mut self, why: NewEpochWhy) {
@@ -375,7 +384,7 @@ impl Life {
             50..60 => self.append_and_fail(),
             60..70 => self.acknowledge(),
             70..80 => self.checkpoint(),
-            80..86 => self.drop_oldest(),
+            80..86 => self.give_way(),
             86..88 => self.begin_epoch(NewEpochWhy::HubOther),
             88 => self.begin_epoch(NewEpochWhy::HubAhead),
             89..91 => self.reissue(),

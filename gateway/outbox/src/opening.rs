@@ -6,6 +6,7 @@ use kalitka_protocol::event::{Loss, LossCause, UNKNOWN_END};
 use crate::carve::Unreadable;
 use crate::check::{Checked, check};
 use crate::error::{AppendError, OpenError, StoreError};
+use crate::giving::Giving;
 use crate::ground::{Ground, Machine};
 use crate::ledger::{Epoch, Ledger};
 use crate::limits::{DISK_RESERVE, LOSSES_SPARE};
@@ -76,7 +77,7 @@ impl Outbox {
             bounds: opening.limits,
             poison: None,
             floor: None,
-            giving_way: None,
+            giving: Giving::default(),
             purging: None,
             remnants: true,
             reopens: 0,
@@ -108,6 +109,9 @@ impl Outbox {
 
     fn reopen_by(&mut self, fresh: EpochId, unreadable: Unreadable) -> Result<Begun, OpenError> {
         let Some(poison) = self.poison else { return Ok(Begun::AsLeft) };
+        if self.room().is_ok_and(|room| room < DISK_RESERVE) {
+            self.yard.give_reserve_back();
+        }
         let room = self.room().map_err(|error| self.yard.io("look at the disk", error))?;
         self.yard.need(DISK_RESERVE, room)?;
         self.yard.probe()?;
@@ -121,13 +125,14 @@ impl Outbox {
             same.then_some((ordinal, number))
         });
         (self.store, self.ledger, self.floor) = (Some(store), ledger, floor);
-        (self.poison, self.giving_way, self.purging, self.oldest_known) = (None, None, None, None);
+        (self.poison, self.giving, self.purging, self.oldest_known) = (None, Giving::default(), None, None);
         self.begin()
     }
 
     /// The last step of an opening: goes on with what was interrupted, and says whether the epoch is new.
     fn begin(&mut self) -> Result<Begun, OpenError> {
         self.drop_copied().map_err(|error| self.yard.broken(error))?;
+        self.finish_giving_way().map_err(|error| self.yard.broken(error))?;
         if self.head().number == 0 {
             return Ok(begun(&self.ledger.present.record));
         }
@@ -192,7 +197,7 @@ fn settle(
         checked = check(store, building)?;
     }
     let beginning = judge(store, &mut checked, salvaged, known, ours)?;
-    let Checked { mut epochs, mut sequence, .. } = checked;
+    let Checked { mut epochs, mut sequence, gave_way, .. } = checked;
     if let Some(Beginning { before, losses, why }) = beginning {
         let ordinal = epochs.last().map_or(0, |epoch| epoch.record.ordinal) + 1;
         for epoch in &mut epochs {
@@ -211,7 +216,8 @@ fn settle(
         }
         store.sync()?;
     }
-    Ledger::new(epochs, sequence).ok_or_else(|| StoreError::Damaged("there is no epoch".into()))
+    let ledger = Ledger::new(epochs, sequence).ok_or_else(|| StoreError::Damaged("there is no epoch".into()))?;
+    Ok(Ledger { gave_way, ..ledger })
 }
 
 /// Removes from the present epoch what an append that failed has left behind its `head`, for good.

@@ -8,11 +8,14 @@ use kalitka_protocol::wire::Malformed;
 
 use crate::block::{self, BlockHeader};
 use crate::error::{AppendError, StoreError};
+use crate::giving::Giving;
 use crate::ground::Kind;
-use crate::ledger::Ledger;
-use crate::limits::{BLOCK_EVENTS_MAX, BLOCK_HEADER_LEN, DISK_RESERVE, FILES_FACTOR, SLED_SEGMENT_BYTES};
+use crate::keeping::percent;
+use crate::ledger::{Epoch, Ledger};
+use crate::limits::{BLOCK_EVENTS_MAX, BLOCK_HEADER_LEN, FILES_FACTOR, SLED_SEGMENT_BYTES};
 use crate::mark::Mark;
 use crate::reading::{self, Limit};
+use crate::sled_store::is_full;
 use crate::store::{Key, Store};
 use crate::types::{Bounds, EpochSummary, Head, Run, Usage};
 use crate::yard::Yard;
@@ -29,9 +32,9 @@ pub struct Outbox {
     pub(crate) poison: Option<Poison>,
     /// Where the older checkpoint stands: ordinal of the epoch and number.
     pub(crate) floor: Option<(u64, u64)>,
-    /// Blocks that leave with the next append: ordinal, numbers up to and with.
-    pub(crate) giving_way: Option<(u64, u64)>,
-    /// Old blocks that leave with the next append, likewise.
+    /// What gives way at the bound.
+    pub(crate) giving: Giving,
+    /// Old blocks that leave with the next append: ordinal, numbers up to and with.
     pub(crate) purging: Option<(u64, u64)>,
     /// Whether removed values may still have bytes in the store's files.
     pub(crate) remnants: bool,
@@ -134,7 +137,12 @@ impl Outbox {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let (quarantined, quarantine_bytes) = self.yard.quarantined();
+        let disk = self.yard.disk().ok();
         Usage {
+            bound_percent: self.fill().percent(self.ledger.iter().map(Epoch::acknowledged_held).sum()),
+            is_crowded: self.giving.is_crowded,
+            disk_percent: disk.map_or(0, |disk| percent(disk.used, disk.used.saturating_add(disk.free))),
+            has_reserve: self.yard.has_reserve(),
             blocks: self.ledger.blocks(),
             events: self.ledger.events(),
             block_bytes: self.ledger.bytes(),
@@ -162,6 +170,11 @@ impl Outbox {
             self.yard.note_unconfirmed();
         }
         self.poison = Some(poison);
+        if matches!(&error, StoreError::Io(error) if is_full(error)) && self.yard.give_reserve_back() {
+            tracing::error!(
+                "the disk is full; the reserve is given back, so that the store opens and what it holds can be sent"
+            );
+        }
         error
     }
 
@@ -175,24 +188,38 @@ impl Outbox {
         step(store, &mut self.ledger).map_err(|error| self.fail(error))
     }
 
-    /// A commit must leave some room on the disk, so that sled does not meet its end.
+    /// Gives the reserve back to a disk that is full, for what must be written there beside the store; says whether there was
+    /// one. Nothing is appended until it can be made anew.
+    pub fn give_reserve_back(&mut self) -> bool {
+        self.yard.give_reserve_back()
+    }
+
+    /// A commit must leave some room on the disk, so that sled does not meet its end; and at the bound it must be of what
+    /// is still taken there.
     pub(crate) fn leave_room(&mut self) -> Result<(), AppendError> {
-        let free = self.room().map_err(|error| self.fail(StoreError::Io(error)))?;
-        if free < DISK_RESERVE {
-            return Err(AppendError::DiskFull { free, needed: DISK_RESERVE });
+        let needed = self.yard.free_needed();
+        let free = self.yard.free().map_err(|error| self.fail(StoreError::Io(error)))?;
+        if free >= needed {
+            self.yard.hold_reserve();
+        } else if free + self.room_inside() < needed {
+            return Err(AppendError::DiskFull { free, needed });
+        }
+        if self.giving.is_crowded && self.fill().is_beyond_margin() {
+            return Err(AppendError::AtBound { held: self.ledger.events(), max: self.bounds.events_max });
         }
         Ok(())
     }
 
-    /// Free bytes, on the disk and in the store's own files: those do not shrink when events leave, and take new ones.
+    /// Free bytes, on the disk and in the store's own files.
     pub(crate) fn room(&self) -> io::Result<u64> {
-        let free = self.yard.free()?;
-        if free >= DISK_RESERVE {
-            return Ok(free);
-        }
+        Ok(self.yard.free()?.saturating_add(self.room_inside()))
+    }
+
+    /// Free bytes in the store's own files: those do not shrink when events leave, and take new ones.
+    fn room_inside(&self) -> u64 {
         let needed = FILES_FACTOR * (self.ledger.bytes() + SLED_SEGMENT_BYTES as u64);
         let files = self.store.as_ref().map_or(0, |store| store.disk_bytes());
-        Ok(free + files.saturating_sub(needed))
+        files.saturating_sub(needed)
     }
 
     /// Looks at `events` and cuts them into blocks. `origin` is the old identity of the first one, when they have had one.
@@ -206,7 +233,7 @@ impl Outbox {
             let count = u32::try_from(next - first).unwrap_or(u32::MAX);
             let origin = origin.map(|(epoch, old)| (epoch, old + (first - before - 1)));
             let sequence = self.ledger.next_sequence();
-            let header = BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before };
+            let header = BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before, shed: 0 };
             Packed { header, events, hash }
         };
         for event in Events::new(events) {

@@ -1,7 +1,7 @@
 //! What the outbox promises when nothing goes wrong.
 
 use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Body, LossCause, chain_all};
+use kalitka_protocol::event::{Body, chain_all};
 
 use crate::error::{AppendError, StoreError};
 use crate::lab_tests::*;
@@ -159,44 +159,6 @@ fn drained_outbox_still_knows_its_head() {
     assert_eq!((begun, outbox.head()), (Begun::AsLeft, head));
     assert_eq!(outbox.epochs()[0].acknowledged, 100);
     fill(&mut outbox, 110, 3);
-}
-
-#[test]
-fn what_the_bound_drops_is_told_before_it_leaves() {
-    let site = Site { limits: Bounds { events_max: 100, keep_acknowledged: 10, ..ROOMY }, ..Site::new() };
-    let mut outbox = site.filled(120, 5);
-    assert_eq!(outbox.drop_oldest().unwrap(), None, "nothing before the first checkpoint");
-    outbox.set_floor(Head { number: 90, ..outbox.head() });
-    let loss = outbox.drop_oldest().unwrap().unwrap();
-    assert_eq!((loss.epoch, loss.first, loss.cause), (E1, 1, LossCause::Bound));
-    assert_eq!((loss.last, u64::from(loss.count)), (25, 25), "a part more than the bound asks");
-    assert_eq!(numbers(&mut outbox, 1).len(), 120, "it leaves only with the loss durable");
-    assert_eq!(outbox.drop_oldest().unwrap(), None);
-    site.shared.steps();
-    tell(&mut outbox, loss);
-    let steps = site.shared.steps();
-    let synced = steps.iter().position(|step| *step == Step::SyncData).unwrap();
-    assert!(steps.iter().position(|step| *step == Step::Remove).unwrap() > synced, "{steps:?}");
-    assert_eq!(numbers(&mut outbox, 1), (26..=121).collect::<Vec<_>>());
-    drop(outbox);
-    let (mut outbox, begun) = site.open(2);
-    assert_eq!(begun, Begun::AsLeft, "a front that was told of is no damage");
-    assert_eq!(numbers(&mut outbox, 1), (26..=121).collect::<Vec<_>>());
-}
-
-#[test]
-fn acknowledged_events_give_way_without_a_word() {
-    let site = Site { limits: Bounds { events_max: 100, ..ROOMY }, ..Site::new() };
-    let mut outbox = site.filled(120, 5);
-    outbox.set_floor(outbox.head());
-    outbox.acknowledge(E1, 12).unwrap();
-    let loss = outbox.drop_oldest().unwrap().unwrap();
-    assert_eq!((loss.first, loss.last), (13, 25), "what the hub has is not lost");
-    tell(&mut outbox, loss);
-    outbox.acknowledge(E1, 121).unwrap();
-    fill(&mut outbox, 160, 5);
-    assert_eq!(outbox.drop_oldest().unwrap(), None);
-    assert!(outbox.usage().events <= 100);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use kalitka_protocol::upstream::{Position, PositionEntry};
 use crate::error::StoreError;
 use crate::ledger::Epoch;
 use crate::outbox::Outbox;
+use crate::reading;
 use crate::types::{Leg, NewEpochWhy, Resume};
 
 /// How an epoch of the hub's stands to ours.
@@ -64,12 +65,16 @@ impl Outbox {
 
     /// The position rules over what was acknowledged. Gives what the hub misses that is not here any more.
     fn settle(&mut self, held: &Epoch, entry: &PositionEntry) -> Result<Option<Loss>, StoreError> {
-        let (first, last) = (entry.last + 1, held.oldest - 1);
+        let oldest = self.on_store(|store, _| reading::first_block(store, held.record.ordinal, held.oldest))?;
+        // What has given way before the oldest was told of then.
+        let shed = oldest.map_or(0, |(header, _)| u64::from(header.shed));
+        let (first, last) = (entry.last + 1, (held.oldest - 1).saturating_sub(shed));
         let told = held.record.told;
         let is_lost = first <= last && !(told.0 <= first && last <= told.1);
         if held.record.acknowledged == entry.last && !is_lost {
             return Ok(None);
         }
+        self.look_again();
         if let Some(held) = self.ledger.get_mut(entry.epoch) {
             held.record.acknowledged = entry.last;
             if is_lost {

@@ -81,7 +81,7 @@ fn error_poisons_until_reopened() {
     assert!(matches!(outbox.append(&next_events(head, 6)), Err(AppendError::Store(StoreError::Poisoned))));
     assert!(matches!(outbox.read(E1, 1, 9), Err(StoreError::Poisoned)));
     assert!(matches!(outbox.acknowledge(E1, 1), Err(StoreError::Poisoned)));
-    assert!(matches!(outbox.drop_oldest(), Err(StoreError::Poisoned)));
+    assert!(matches!(outbox.give_way(), Err(StoreError::Poisoned)));
     assert_eq!(site.shared.steps(), [], "a poisoned store is not touched");
     assert_eq!(outbox.reopen(EpochId(2)).unwrap(), Begun::AsLeft);
     assert!(!outbox.is_poisoned());

@@ -64,6 +64,7 @@ fn line(mut found: Vec<Piece>, record: &Record, gone: &[(u64, u64)]) -> Vec<Piec
     found.retain(|piece| piece.last() <= void.number || piece.sequence > void.sequence);
     found.sort_by_key(|piece| (piece.first, Reverse(piece.sequence)));
     found.dedup_by_key(|piece| piece.first);
+    carve::drop_given_way(&mut found, |piece| (piece.first, piece.shed, piece.sequence));
     let mut line: Vec<Piece> = Vec::new();
     for piece in found {
         loop {
@@ -72,7 +73,9 @@ fn line(mut found: Vec<Piece>, record: &Record, gone: &[(u64, u64)]) -> Vec<Piec
             if fits {
                 break line.push(piece);
             }
-            if before.sequence > piece.sequence {
+            // What is left of a block whose events were giving way lies in the block itself, which still has all of them.
+            let is_left_over = piece.shed > 0 && piece.last() <= before.last();
+            if before.sequence > piece.sequence || is_left_over {
                 break;
             }
             line.pop();
@@ -94,9 +97,9 @@ impl Choice {
                     // A hole that only removal explains: before it are leftovers, which the hub has.
                     kept.clear();
                 }
-                let first = next.max(front + 1);
-                if first < piece.first && first < moving {
-                    record.gaps.push((first, piece.first - 1));
+                let (first, last) = (next.max(front + 1), piece.first - 1 - u64::from(piece.shed).min(piece.first - 1));
+                if first <= last && first < moving {
+                    record.gaps.push((first, last));
                 }
             }
             kept.push(piece);

@@ -19,7 +19,7 @@ pub struct Head {
 /// How much the outbox keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Events held, acknowledged or not; beyond it [`Outbox::drop_oldest`](crate::Outbox::drop_oldest) makes room.
+    /// Events held, acknowledged or not; beyond it [`Outbox::give_way`](crate::Outbox::give_way) makes room.
     pub events_max: u64,
     /// Bytes of blocks held; likewise.
     pub bytes_max: u64,
@@ -159,6 +159,14 @@ pub struct Resume {
 /// What the outbox takes up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// How much of the bound is taken by events that the hub does not have, in percent; the dearer of events and bytes.
+    pub bound_percent: u8,
+    /// Whether the bound is reached and nothing gives way: decisions are not taken, and reports wait at their readers.
+    pub is_crowded: bool,
+    /// How full the disk is, in percent of what a user may take.
+    pub disk_percent: u8,
+    /// Whether the reserve is on the disk.
+    pub has_reserve: bool,
     /// Blocks held.
     pub blocks: u64,
     /// Events held, acknowledged or not.

@@ -11,8 +11,8 @@ use kalitka_protocol::event::Loss;
 use crate::carve::{Carved, Kept, Unreadable, newest_sequence};
 use crate::check::{Checked, check};
 use crate::error::{OpenError, StoreError};
-use crate::ground::{Ground, Kind, Machine};
-use crate::limits::{DISK_RESERVE, REOPENS_MAX};
+use crate::ground::{DiskSeen, Ground, Kind, Machine};
+use crate::limits::{DISK_RESERVE, REOPENS_MAX, RESERVE_BYTES};
 use crate::opening::is_missing;
 use crate::place::{Named, Place};
 use crate::record::Record;
@@ -84,7 +84,34 @@ impl Yard {
     }
 
     pub(crate) fn free(&self) -> io::Result<u64> {
-        self.ground.free(&self.place.folder)
+        Ok(self.disk()?.free)
+    }
+
+    pub(crate) fn disk(&self) -> io::Result<DiskSeen> {
+        self.ground.disk(&self.place.folder)
+    }
+
+    /// Free bytes that a commit needs: without the reserve, room for that too.
+    pub(crate) fn free_needed(&self) -> u64 {
+        if self.ground.has_reserve(&self.place.folder) { DISK_RESERVE } else { DISK_RESERVE + RESERVE_BYTES }
+    }
+
+    /// Makes the reserve anew, if it is not there. Without it all goes on, until the disk is full.
+    pub(crate) fn hold_reserve(&mut self) {
+        if !self.ground.has_reserve(&self.place.folder)
+            && let Err(error) = self.ground.set_reserve(&self.place.folder, true)
+        {
+            tracing::debug!(%error, "the reserve cannot be made");
+        }
+    }
+
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.ground.has_reserve(&self.place.folder)
+    }
+
+    /// Gives the reserve back to the disk; says whether there was one.
+    pub(crate) fn give_reserve_back(&mut self) -> bool {
+        self.ground.has_reserve(&self.place.folder) && self.ground.set_reserve(&self.place.folder, false).is_ok()
     }
 
     /// The store that is there, or a new one in a blank folder. One that cannot be gone on with is salvaged. `end` is the last

@@ -11,16 +11,57 @@ use kalitka_uplink::HeadSeen;
 use super::batch::Batch;
 use super::checkpoint::{Checkpoint, acknowledged};
 use super::writer::Journal;
-use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_PART, CHECKPOINT_PAUSE, COMMIT_DELAY};
+use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_PART, CHECKPOINT_PAUSE, COMMIT_DELAY, CROWDED_LOSS_PAUSE};
 use crate::metrics::names;
 use crate::udp::Post;
 
 /// What was lost and is not recorded yet.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
+    /// What never had a number.
+    pub(super) counted: Counted,
+    /// What gives way at the bound.
+    pub(super) bound: Vec<Loss>,
+    /// Of the first, what the present commit tells.
+    telling: Counted,
+    /// When such was told last.
+    told_at: Option<Duration>,
+}
+
+/// Events that never had numbers, by cause.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
     ring_full: u64,
     pub(super) not_taken: u64,
-    pub(super) bound: Vec<Loss>,
+    pub(super) at_bound: u64,
+}
+
+impl Counted {
+    fn causes(self) -> impl Iterator<Item = (LossCause, u64)> {
+        let Self { ring_full, not_taken, at_bound } = self;
+        let all = [(LossCause::RingFull, ring_full), (LossCause::NotTaken, not_taken), (LossCause::AtBound, at_bound)];
+        all.into_iter().filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Losses {
+    /// What is told now of what has no number: all of it, and at the bound now and then, because each telling takes room.
+    fn to_tell(&self, is_crowded: bool, now: Duration) -> Counted {
+        let is_due = self.told_at.is_none_or(|told| told + CROWDED_LOSS_PAUSE <= now);
+        if is_crowded && !is_due { Counted::default() } else { self.counted }
+    }
+
+    /// What was being told is durable.
+    fn told(&mut self, now: Duration) -> (Counted, Vec<Loss>) {
+        let telling = std::mem::take(&mut self.telling);
+        self.counted.ring_full -= telling.ring_full;
+        self.counted.not_taken -= telling.not_taken;
+        self.counted.at_bound -= telling.at_bound;
+        if telling.causes().next().is_some() {
+            self.told_at = Some(now);
+        }
+        (telling, std::mem::take(&mut self.bound))
+    }
 }
 
 impl Journal {
@@ -40,7 +81,7 @@ impl Journal {
     /// Makes what the batch holds durable and then tells of it; says whether the store is well.
     pub(super) fn commit(&mut self) -> bool {
         self.held_since = None;
-        self.losses.ring_full += self.ring.take_decisions_lost();
+        self.losses.counted.ring_full += self.ring.take_decisions_lost();
         if !self.store.is_taking() {
             // What was judged before the store failed comes again, and must not be in the batch twice then.
             if self.judge.receipts().len() > 0 {
@@ -94,12 +135,9 @@ impl Journal {
         self.front.clear(None);
         let at = self.now();
         let epoch = self.store.outbox().map_or(kalitka_protocol::EpochId(1), |outbox| outbox.head().epoch);
-        let counted = |cause, count: u64| Loss {
-            epoch,
-            first: 0,
-            last: 0,
-            cause,
-            count: u32::try_from(count).unwrap_or(u32::MAX),
+        let counted = |(cause, count): (LossCause, u64)| {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            Loss { epoch, first: 0, last: 0, cause, count }
         };
         for body in self.store.beginning() {
             let mut header = self.headers.next(at);
@@ -110,11 +148,8 @@ impl Journal {
             self.front.push(header, body);
         }
         self.make_room(now);
-        let Losses { ring_full, not_taken, bound } = &self.losses;
-        let unnumbered = [(LossCause::RingFull, *ring_full), (LossCause::NotTaken, *not_taken)];
-        let unnumbered =
-            unnumbered.into_iter().filter(|(_, count)| *count > 0).map(|(cause, count)| counted(cause, count));
-        for loss in bound.iter().copied().chain(unnumbered) {
+        self.losses.telling = self.losses.to_tell(self.store.is_crowded(), now);
+        for loss in self.losses.bound.iter().copied().chain(self.losses.telling.causes().map(counted)) {
             self.front.push(self.headers.next(at), Body::Loss(loss));
         }
         if let Some(record) = self.purge_record() {
@@ -122,10 +157,25 @@ impl Journal {
         }
     }
 
-    /// Lets the oldest give way when the outbox has reached its bound.
+    /// Lets events give way when the outbox has reached its bound.
     fn make_room(&mut self, now: Duration) {
+        self.let_give_way(now);
+        let Some(head) = self.store.outbox().filter(|outbox| outbox.is_crowded()).map(|outbox| outbox.head()) else {
+            return;
+        };
+        // Nothing behind the older checkpoint gives way: both are brought to the head before the outbox counts as full.
+        if self.checkpoints.older != Some(head) && self.checkpointed_at + CHECKPOINT_PAUSE <= now {
+            for _ in 0..2 {
+                self.uncheckpointed = self.uncheckpointed.max(1);
+                self.checkpoint();
+            }
+            self.let_give_way(now);
+        }
+    }
+
+    fn let_give_way(&mut self, now: Duration) {
         while let Some(outbox) = self.store.outbox() {
-            match outbox.drop_oldest() {
+            match outbox.give_way() {
                 Ok(Some(loss)) => self.losses.bound.push(loss),
                 Ok(None) => return,
                 Err(error) => {
@@ -138,7 +188,7 @@ impl Journal {
 
     /// All of a commit of `count` events is durable.
     fn committed(&mut self, begun: Duration, count: u64) {
-        self.count_losses();
+        self.count_losses(begun);
         self.purge_recorded();
         self.uncheckpointed += count;
         self.send_receipts();
@@ -155,16 +205,12 @@ impl Journal {
         metrics::counter!(names::JOURNAL_EVENTS).increment(count);
     }
 
-    fn count_losses(&mut self) {
-        let Losses { ring_full, not_taken, bound } = std::mem::take(&mut self.losses);
-        let bound = bound.iter().map(|loss| u64::from(loss.count)).sum();
-        for (cause, count) in
-            [(LossCause::RingFull, ring_full), (LossCause::NotTaken, not_taken), (LossCause::Bound, bound)]
-        {
-            if count > 0 {
-                metrics::counter!(names::JOURNAL_LOST, "cause" => cause.label()).increment(count);
-                tracing::error!(cause = cause.label(), count, "events were lost; the loss is recorded");
-            }
+    fn count_losses(&mut self, now: Duration) {
+        let (counted, gave_way) = self.losses.told(now);
+        let gave_way = gave_way.into_iter().map(|loss| (loss.cause, u64::from(loss.count)));
+        for (cause, count) in counted.causes().chain(gave_way) {
+            metrics::counter!(names::JOURNAL_LOST, "cause" => cause.label()).increment(count);
+            tracing::error!(cause = cause.label(), count, "events were lost; the loss is recorded");
         }
     }
 
@@ -205,7 +251,7 @@ impl Journal {
         let acknowledged = acknowledged(&outbox.epochs(), outbox.head().epoch);
         let checkpoint = Checkpoint { head: outbox.head(), acknowledged, fold: self.fold.clone() };
         self.checkpointed_at = self.clock.monotonic();
-        match self.checkpoints.write(&checkpoint) {
+        match self.store.with_reserve(|| self.checkpoints.write(&checkpoint)) {
             Ok(()) => self.uncheckpointed = 0,
             Err(error) => {
                 // The next one is due after as many events, or as long.

@@ -60,7 +60,7 @@ impl Journal {
         if self.unkept.is_empty() {
             return;
         }
-        if let Err(error) = self.safety_file.write(&self.kept) {
+        if let Err(error) = self.store.with_reserve(|| self.safety_file.write(&self.kept)) {
             metrics::counter!(names::SAFETY_WRITE_FAILURES).increment(1);
             if self.safety_file.is_news() {
                 tracing::error!(%error, "orders hold and cannot be kept over a restart; trying again");

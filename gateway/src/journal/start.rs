@@ -91,6 +91,7 @@ impl Journal {
             told_later: Vec::new(),
             oldest: None,
             retention,
+            crossings: super::show::Crossings::default(),
             state,
         }
     }

@@ -30,6 +30,14 @@ pub(crate) struct JournalStatus {
     pub(crate) disk_bytes: u64,
     /// Whether the plain log stands in for the store: restart the gateway when convenient.
     pub(crate) on_refuge: bool,
+    /// How much of the outbox's bound is taken by events that the hub does not have, in percent.
+    pub(crate) bound_percent: u8,
+    /// Whether the bound is reached and nothing gives way.
+    pub(crate) at_bound: bool,
+    /// How full the disk is, in percent.
+    pub(crate) disk_percent: u8,
+    /// Whether the reserve is on the disk.
+    pub(crate) reserve: bool,
     /// Reopenings of the store since the start.
     pub(crate) reopens: u32,
     /// Damaged stores that are kept for a look at them.
@@ -50,6 +58,10 @@ impl JournalStatus {
         self.reopens = usage.reopens;
         self.quarantined = usage.quarantined;
         self.quarantine_bytes = usage.quarantine_bytes;
+        self.bound_percent = usage.bound_percent;
+        self.at_bound = usage.is_crowded;
+        self.disk_percent = usage.disk_percent;
+        self.reserve = usage.has_reserve;
     }
 }
 

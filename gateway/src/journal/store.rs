@@ -1,5 +1,6 @@
 //! The outbox as the journal has it: open or not yet, well or to be opened anew; and what it must be told first.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +60,33 @@ impl Store {
     /// Whether events are being taken.
     pub(super) const fn is_taking(&self) -> bool {
         self.outbox.is_some() && self.again.is_none()
+    }
+
+    /// Whether the outbox is at its bound and nothing in it gives way: only what must be said is taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.outbox.as_ref().is_some_and(Outbox::is_crowded)
+    }
+
+    /// Gives the outbox's reserve back to a disk that is full; says whether that made room.
+    pub(super) fn give_reserve_back(&mut self) -> bool {
+        let gave = self.outbox.as_mut().is_some_and(Outbox::give_reserve_back);
+        if gave {
+            tracing::error!("the disk is full; the outbox's reserve is given back to it");
+        }
+        gave
+    }
+
+    /// Writes what must be kept on the disk; when that is full, with the room of the reserve.
+    pub(super) fn with_reserve(&mut self, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        match write() {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                    && self.give_reserve_back() =>
+            {
+                write()
+            }
+            written => written,
+        }
     }
 
     /// What is wrong, while events are not taken.

@@ -22,6 +22,7 @@ use super::record::{Holder, Record};
 use super::retention::Retention;
 use super::ring::Ring;
 use super::safety::{Kept, SafetyFile};
+use super::show::Crossings;
 use super::status::{JournalStatus, JournalTally};
 use super::store::Store;
 use crate::clock::{Clock, Moment};
@@ -76,6 +77,8 @@ pub(crate) struct Journal {
     /// The oldest event that waits for the hub: its number and wall clock, so that it is read once.
     pub(super) oldest: Option<(HeadSeen, i64)>,
     pub(super) retention: Retention,
+    /// What has been said of how full outbox and disk are.
+    pub(super) crossings: Crossings,
 }
 
 /// What the fold is to be made of.
@@ -193,6 +196,10 @@ impl Journal {
             metrics::counter!(names::REPORT_DROPPED, "reason" => "store").increment(1);
             return;
         }
+        if self.store.is_crowded() && self.fold.judge(reader, &report) == ReportVerdict::Take {
+            metrics::counter!(names::REPORT_DROPPED, "reason" => "bound").increment(1);
+            return;
+        }
         match self.judge.judge(&self.fold, reader, &report) {
             ReportVerdict::Take => {
                 let (generation, portal) = self.place_of(reader);
@@ -230,12 +237,17 @@ impl Journal {
         self.clock.now()
     }
 
-    /// Puts an event into the batch. While the store takes nothing, memory has room for so many decisions; the rest are
-    /// counted.
+    /// Puts an event into the batch. At the outbox's bound what may give way is counted instead; while the store takes
+    /// nothing, memory has room for so many decisions, and the rest are counted.
     fn push(&mut self, at: Moment, body: Body<'_>) {
-        let may_be_lost = matches!(body, Body::Decision(_));
-        if may_be_lost && !self.store.is_taking() && self.batch.is_beyond_keeping() {
-            self.losses.not_taken += 1;
+        let is_decision = matches!(body, Body::Decision(_));
+        let may_give_way = is_decision || matches!(body, Body::GatewayStarted(_) | Body::SnapshotAdopted(_));
+        if may_give_way && self.store.is_crowded() {
+            self.losses.counted.at_bound += 1;
+            return;
+        }
+        if is_decision && !self.store.is_taking() && self.batch.is_beyond_keeping() {
+            self.losses.counted.not_taken += 1;
             return;
         }
         let header = self.headers.next(at);

@@ -122,7 +122,7 @@ fn register() {
     let labelled = |name: &'static str, label: &'static str, values: &mut dyn Iterator<Item = &'static str>| {
         values.for_each(|value| metrics::counter!(name, label => value).absolute(0));
     };
-    labelled(names::REPORT_DROPPED, "reason", &mut ["ring", "store", "receipt"].into_iter());
+    labelled(names::REPORT_DROPPED, "reason", &mut ["ring", "store", "bound", "receipt"].into_iter());
     labelled(names::COMMANDS, "outcome", &mut CommandOutcome::ALL.iter().map(|outcome| outcome.label()));
     labelled(names::JOURNAL_LOST, "cause", &mut LossCause::ALL.iter().map(|cause| cause.label()));
     labelled(names::OUTBOX_ERRORS, "kind", &mut OpenError::LABELS.into_iter());
@@ -138,6 +138,10 @@ const SHOWN_FROM_THE_START: &[&str] = &[
     names::OUTBOX_OLDEST,
     names::OUTBOX_EVENTS,
     names::OUTBOX_BYTES,
+    names::OUTBOX_BOUND,
+    names::OUTBOX_AT_BOUND,
+    names::OUTBOX_DISK,
+    names::OUTBOX_RESERVE,
     names::OUTBOX_POISONED,
     names::OUTBOX_ON_REFUGE,
     names::SAFETY_DAMAGED,

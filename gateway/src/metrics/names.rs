@@ -34,6 +34,10 @@ pub(crate) const OUTBOX_DEPTH: &str = "kalitka_outbox_depth_events";
 pub(crate) const OUTBOX_OLDEST: &str = "kalitka_outbox_oldest_unacknowledged_seconds";
 pub(crate) const OUTBOX_EVENTS: &str = "kalitka_outbox_events";
 pub(crate) const OUTBOX_BYTES: &str = "kalitka_outbox_bytes";
+pub(crate) const OUTBOX_BOUND: &str = "kalitka_outbox_bound_ratio";
+pub(crate) const OUTBOX_AT_BOUND: &str = "kalitka_outbox_at_bound";
+pub(crate) const OUTBOX_DISK: &str = "kalitka_outbox_disk_ratio";
+pub(crate) const OUTBOX_RESERVE: &str = "kalitka_outbox_reserve";
 pub(crate) const OUTBOX_POISONED: &str = "kalitka_outbox_poisoned";
 pub(crate) const OUTBOX_ON_REFUGE: &str = "kalitka_outbox_on_refuge";
 pub(crate) const OUTBOX_REOPENS: &str = "kalitka_outbox_reopens_total";
@@ -170,6 +174,13 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (OUTBOX_BYTES, "Bytes of the outbox's files"),
     (OUTBOX_OLDEST_EVENT, "Age of the oldest event held, acknowledged or not, when it was last looked at"),
     (RETENTION_WAITING, "1 while the clock is not believed, and nothing is purged"),
+    (OUTBOX_BOUND, "How much of the outbox's bound events take that the hub has not acknowledged, 1 for all of it"),
+    (
+        OUTBOX_AT_BOUND,
+        "1 while the bound is reached and nothing gives way: decisions are not recorded, reports wait at their readers",
+    ),
+    (OUTBOX_DISK, "How full the disk of the outbox is, 1 for full"),
+    (OUTBOX_RESERVE, "1 while the reserve is on the disk; 0 when it was given back to a disk that is full"),
     (OUTBOX_POISONED, "1 while events are not made durable: decisions go on, reports wait at their readers"),
     (OUTBOX_ON_REFUGE, "1 when the plain log stands in for the store: restart when convenient"),
     (OUTBOX_QUARANTINED, "Damaged stores that are kept for a look at them"),

@@ -1,6 +1,6 @@
 //! Bodies of events, one for each kind (SPEC 14.5 to 14.13).
 
-use super::kind;
+use super::{LossCause, kind};
 use crate::credential::{CREDENTIAL_LEN, Credential};
 use crate::limits::{COMMAND_BODY_MAX, HOLDER_MAX, SOFTWARE_VERSION_MAX};
 use crate::message::Report;
@@ -91,40 +91,6 @@ pub struct EpochBegun {
     pub last: u64,
     /// The hash of that number; zero for none.
     pub hash: [u8; 32],
-}
-
-codes! {
-    /// Why events were lost (SPEC 14.8).
-    LossCause, "loss cause" {
-        /// The store took nothing.
-        NotTaken = 1, "not_taken";
-        /// The store was damaged, or not found as it was left.
-        Damaged = 2, "damaged";
-        /// The hub has lost them, and the gateway's store, which is bounded, had let go of them before.
-        Bound = 3, "bound";
-        /// The ring to the journal was full.
-        RingFull = 4, "ring_full";
-        /// The store's bound: what the gateway says of itself gave way (SPEC 14.14).
-        HousekeepingGaveWay = 5, "bound_housekeeping";
-        /// The store's bound: denials gave way (SPEC 14.14).
-        DenialsGaveWay = 6, "bound_denials";
-        /// The store's bound: decisions were not taken any more (SPEC 14.14).
-        AtBound = 7, "bound_decisions";
-    }
-}
-
-impl LossCause {
-    /// Whether what was lost never had a number, so that the loss tells of its own event's epoch.
-    #[must_use]
-    pub const fn is_of_own_epoch(self) -> bool {
-        matches!(self, Self::NotTaken | Self::RingFull | Self::AtBound)
-    }
-
-    /// Whether only some events of the range were lost, those of one class: the loss counts them, and the others are kept.
-    #[must_use]
-    pub const fn is_of_a_class(self) -> bool {
-        matches!(self, Self::HousekeepingGaveWay | Self::DenialsGaveWay)
-    }
 }
 
 /// Events were lost. 32 bytes (SPEC 14.8).

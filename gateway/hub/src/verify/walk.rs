@@ -22,6 +22,8 @@ pub(super) struct Notes {
     closed: BTreeMap<(EpochId, u64), LossClosed>,
     /// The keys by which records are signed, and the first record of each: its epoch, first and last number.
     signers: BTreeMap<[u8; 32], (EpochId, (u64, u64))>,
+    /// Numbers that are missing within the range of a loss of a class: first and last, by epoch.
+    thinned: BTreeMap<EpochId, Vec<(u64, u64)>>,
 }
 
 /// The walk over one epoch.
@@ -190,9 +192,10 @@ impl Notes {
     }
 
     /// Names what is missing of `epoch` from `gap`: as a loss as far as the gateway recorded one, else as a finding.
-    pub(super) fn explain(&self, verified: &mut Verified, epoch: EpochId, (first, last): (u64, u64)) {
-        let of_epoch = self.losses.iter().filter(|loss| loss.epoch == epoch && !loss.cause.is_of_own_epoch());
-        let mut spans: Vec<_> = of_epoch.map(|loss| (self.span(loss), false)).collect();
+    pub(super) fn explain(&mut self, verified: &mut Verified, epoch: EpochId, (first, last): (u64, u64)) {
+        let of_epoch = self.losses.iter().filter(|loss| loss.epoch == epoch);
+        let whole = of_epoch.filter(|loss| !loss.cause.is_of_own_epoch() && !loss.cause.is_of_a_class());
+        let mut spans: Vec<_> = whole.map(|loss| (self.span(loss), false)).collect();
         let purged = self.purged.iter().filter(|purged| purged.epoch == epoch);
         spans.extend(purged.map(|purged| ((purged.first, purged.last), true)));
         spans.sort_unstable();
@@ -202,7 +205,7 @@ impl Notes {
                 continue;
             }
             if from > next {
-                unexplained(verified, epoch, (next, from - 1));
+                self.explain_by_class(verified, epoch, (next, from - 1));
             }
             let (from, to) = (from.max(next), to.min(last));
             let epoch = name(epoch);
@@ -214,18 +217,76 @@ impl Notes {
             next = to.saturating_add(1);
         }
         if next <= last {
+            self.explain_by_class(verified, epoch, (next, last));
+        }
+    }
+
+    /// The same of what no loss tells of as a whole: within the range of a loss of a class it is counted, and judged when
+    /// all is known.
+    fn explain_by_class(&mut self, verified: &mut Verified, epoch: EpochId, (first, last): (u64, u64)) {
+        let mut next = first;
+        for (range, _) in self.ranges(epoch) {
+            if range.1 < next || range.0 > last {
+                continue;
+            }
+            if range.0 > next {
+                unexplained(verified, epoch, (next, range.0 - 1));
+            }
+            let missing = (range.0.max(next), range.1.min(last));
+            self.thinned.entry(epoch).or_default().push(missing);
+            next = missing.1 + 1;
+        }
+        if next <= last {
             unexplained(verified, epoch, (next, last));
         }
     }
 
     /// Whether losses name everything from `first` to `last` of `epoch`.
     fn names(&self, epoch: EpochId, (first, last): (u64, u64)) -> bool {
-        let of_epoch = self.losses.iter().filter(|loss| loss.epoch == epoch && !loss.cause.is_of_own_epoch());
-        let mut spans: Vec<(u64, u64)> = of_epoch.map(|loss| self.span(loss)).collect();
+        let of_epoch = self.losses.iter().filter(|loss| loss.epoch == epoch);
+        let whole = of_epoch.filter(|loss| !loss.cause.is_of_own_epoch() && !loss.cause.is_of_a_class());
+        let mut spans: Vec<(u64, u64)> = whole.map(|loss| self.span(loss)).collect();
         spans.sort_unstable();
         let reach =
             |next: u64, (from, to): (u64, u64)| if from <= next { next.max(to.saturating_add(1)) } else { next };
         spans.into_iter().fold(first, reach) > last
+    }
+
+    /// The ranges in which events of a class gave way, those that overlap as one, and how many events their losses count.
+    fn ranges(&self, epoch: EpochId) -> Vec<((u64, u64), u64)> {
+        let losses = self.losses.iter().filter(|loss| loss.epoch == epoch && loss.cause.is_of_a_class());
+        let mut losses: Vec<_> = losses.map(|loss| ((loss.first, loss.last), u64::from(loss.count))).collect();
+        losses.sort_unstable();
+        let mut ranges: Vec<((u64, u64), u64)> = Vec::new();
+        for ((first, last), count) in losses {
+            match ranges.last_mut().filter(|(range, _)| first <= range.1) {
+                Some((range, counted)) => (range.1, *counted) = (range.1.max(last), *counted + count),
+                None => ranges.push(((first, last), count)),
+            }
+        }
+        ranges
+    }
+
+    /// Judges what is missing within the ranges of losses of a class: not more than those count (SPEC 14.8). Fewer are when
+    /// some had come before they gave way.
+    pub(super) fn thinned(&self, verified: &mut Verified) {
+        let epochs: BTreeSet<EpochId> = self.losses.iter().map(|loss| loss.epoch).collect();
+        for epoch in epochs {
+            let missing = self.thinned.get(&epoch).map_or(&[][..], Vec::as_slice);
+            for ((first, last), count) in self.ranges(epoch) {
+                let of_range = missing.iter().filter(|gap| first <= gap.0 && gap.1 <= last);
+                let missing: u64 = of_range.map(|(first, last)| last - first + 1).sum();
+                if missing > count {
+                    let text = format!("{missing} events are missing, and of this range {count} gave way to the bound");
+                    verified.find(FindingKind::Gap, epoch, (first, last), text);
+                } else {
+                    verified.losses.push(format!(
+                        "epoch {}: of {first} to {last}, {count} events gave way to the bound, and {missing} are missing",
+                        name(epoch)
+                    ));
+                }
+            }
+        }
     }
 
     /// The numbers that `loss` tells of; what the hub held when it was closed is none of them.
@@ -239,7 +300,7 @@ impl Notes {
     /// Each of the epochs `walked` names the one before, and what stands there is what it names. One that has begun since
     /// the walk is not among them.
     pub(super) fn links(
-        &self,
+        &mut self,
         store: &Store,
         walked: impl Iterator<Item = EpochId>,
         purges: &BTreeMap<EpochId, Purge>,
@@ -254,7 +315,7 @@ impl Notes {
                 verified.find(FindingKind::Link, epoch, (1, 1), "it does not say what stands before it".into());
             }
         }
-        for (epoch, begun) in &self.begun {
+        for (epoch, begun) in &self.begun.clone() {
             let Some(before) = begun.before else { continue };
             if begun.last == 0 {
                 continue;

@@ -83,8 +83,12 @@ impl History {
         }));
     }
 
-    pub(crate) fn loss(&mut self, epoch: EpochId, (first, last): (u64, u64), cause: LossCause) {
-        self.push(Body::Loss(Loss { epoch, first, last, cause, count: 0 }));
+    pub(crate) fn loss(&mut self, epoch: EpochId, range: (u64, u64), cause: LossCause) {
+        self.loss_of(epoch, range, cause, 0);
+    }
+
+    pub(crate) fn loss_of(&mut self, epoch: EpochId, (first, last): (u64, u64), cause: LossCause, count: u32) {
+        self.push(Body::Loss(Loss { epoch, first, last, cause, count }));
     }
 
     pub(crate) fn loss_closed(&mut self, epoch: EpochId, first: u64, held: u64, hash: [u8; 32]) {

@@ -11,9 +11,12 @@ use kalitka_protocol::wire::Writer;
 use kalitka_snapshot::model::PortalMode;
 use kalitka_uplink::Request;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
+use super::full_disk::small_disk::SmallDisk;
 use super::rig::{BUILDING, READERS, Rig};
 use crate::clock::Clock;
+use crate::journal::SafetyFile;
 use crate::udp::Post;
 
 fn operator() -> SigningKey {
@@ -73,6 +76,42 @@ const BLOCK: fn() -> CommandBody = || CommandBody::Block { credential: card() };
 fn blocked(rig: &Rig) -> bool {
     let is_block = |entry: &OverlayEntry| matches!(entry, OverlayEntry::Credential { credential, standing: Standing::Blocked, .. } if *credential == card());
     rig.overlay.entries().iter().any(is_block)
+}
+
+/// SPEC 14.14: what must be said has room beyond the bound.
+#[test]
+fn order_is_done_and_recorded_at_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::start_within(folder.path(), operators(), super::bound::SMALL);
+    super::bound::report_until_it_waits(&rig);
+    assert_eq!(commanded(&rig, 5, &BLOCK()), CommandOutcome::Done);
+    assert!(blocked(&rig));
+    let hello = rig.standing();
+    let newest = rig.read(hello.epoch, hello.last).unwrap();
+    assert!(matches!(Event::parse(&newest.events).unwrap().body, Body::Command(done) if done.number == 5));
+}
+
+/// SPEC 15.8: on a disk that is full to the last block an order holds and is kept, on the room of the outbox's reserve; it is
+/// told done when it is recorded.
+#[test]
+fn order_is_kept_on_a_full_disk() {
+    let disk = SmallDisk::mount(112);
+    let mut rig = Rig::start_within(&disk.path(), operators(), super::rig::BOUNDS);
+    rig.standing();
+    rig.shown(|status| status.reserve);
+    disk.fill();
+    let (reply, told) = oneshot::channel();
+    rig.door.uplink(Request::Command { envelope: envelope(5, &BLOCK()), reply }).unwrap();
+    let shown = rig.shown(|status| !status.reserve);
+    assert!(shown.disk_percent >= 80, "{shown:?}");
+    rig.standing();
+    assert!(blocked(&rig));
+    let kept = SafetyFile::open(&disk.path()).1.unwrap();
+    assert_eq!(kept.safety.newest(), Some((5, CommandOutcome::Done)), "it is kept");
+    disk.free();
+    assert_eq!(told.blocking_recv().unwrap(), (5, CommandOutcome::Done));
+    assert_eq!(recorded(&rig), [(5, 0, 0)]);
+    rig.shown(|status| status.reserve);
 }
 
 /// SPEC 15.8, 15.9.
@@ -195,7 +234,7 @@ fn command_to_every_reader_ends_with_the_last_and_is_recorded_for_each() {
     rig.standing();
     let order = Order::Open { direction: kalitka_protocol::reason::Direction::Entry, hold_open_ms: 3000 };
     let envelope = envelope(7, &CommandBody::Reader { reader: None, order });
-    let (reply, mut replied) = tokio::sync::oneshot::channel();
+    let (reply, mut replied) = oneshot::channel();
     rig.door.uplink(Request::Command { envelope: envelope.clone(), reply }).unwrap();
     let mut readers = Vec::new();
     for _ in READERS {
@@ -208,7 +247,7 @@ fn command_to_every_reader_ends_with_the_last_and_is_recorded_for_each() {
     rig.standing();
     assert!(replied.try_recv().is_err() && recorded(&rig).is_empty(), "told before the last reader");
     // Come again meanwhile it is not begun again, and hears of the same end.
-    let (reply, again) = tokio::sync::oneshot::channel();
+    let (reply, again) = oneshot::channel();
     rig.door.uplink(Request::Command { envelope, reply }).unwrap();
     rig.command_ended(READERS[0], 7, CommandOutcome::Done);
     assert_eq!(replied.blocking_recv().unwrap(), (7, CommandOutcome::GivenUp));

@@ -192,6 +192,20 @@ impl Rig {
         }
     }
 
+    /// The next receipt's number, if one comes in time.
+    pub(super) fn receipt_within(&self, patience: Duration) -> Option<u64> {
+        match self.posts.recv_timeout(patience) {
+            Ok(Post::Receipt { number, .. }) => Some(number),
+            Ok(post) => panic!("no receipt: {post:?}"),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether the journal shows that the outbox is at its bound.
+    pub(super) fn is_at_bound(&self) -> bool {
+        self.status.borrow().at_bound
+    }
+
     /// Whether nothing has come out when all that was handed in has been dealt with.
     pub(super) fn is_silent(&self) -> bool {
         self.standing();

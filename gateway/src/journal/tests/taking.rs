@@ -2,7 +2,7 @@
 
 use kalitka_protocol::event::{Body, Event, LossCause, kind};
 
-use super::rig::{BOUNDS, RING, Rig};
+use super::rig::{RING, Rig};
 
 /// SPEC 7.3, 7.4: in order, each once, the receipt cumulative.
 #[test]
@@ -163,35 +163,4 @@ fn decisions_that_the_ring_has_no_room_for_are_a_counted_loss() {
         }
     }
     assert_eq!(told, many, "every decision is an event or counted in one");
-}
-
-#[test]
-fn outbox_is_bounded_and_says_what_gave_way() {
-    let folder = tempfile::tempdir().unwrap();
-    let bounds = kalitka_outbox::Bounds { events_max: 3000, ..BOUNDS };
-    let rig = Rig::start_within(folder.path(), Vec::new(), bounds);
-    let mut receipted = 0;
-    for number in 1..=30_000 {
-        rig.reported(number, false);
-        if number % 1000 == 0 {
-            while receipted < number {
-                receipted = rig.receipt();
-            }
-        }
-    }
-    let hello = rig.standing();
-    assert!(hello.last > 30_000 && hello.oldest > 1, "{hello:?}");
-    let mut gone = 0;
-    let mut from = hello.oldest;
-    while let Some(run) = rig.read(hello.epoch, from) {
-        for event in kalitka_protocol::event::Events::new(&run.events) {
-            if let Body::Loss(loss) = event.unwrap().event().unwrap().body {
-                assert_eq!(loss.cause, LossCause::Bound);
-                gone += u64::from(loss.count);
-            }
-        }
-        from = run.last() + 1;
-    }
-    // Loss records themselves may have given way too; those there are tell of whole ranges.
-    assert!(gone > 0, "nothing is said of what gave way");
 }
