@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak torture sabotage mutants figures compare bench audit
+.PHONY: help setup demo test check soak torture fleet sabotage mutants figures compare bench audit
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Seconds of load in the demo.
@@ -56,6 +56,9 @@ torture: setup ## Kill, cut power, damage stores, spoil disks and networks under
 	"$(TARGET)/release/kalitka-torture" $(if $(SEED),--seed $(SEED)) $(if $(CHAPTER),--chapter $(CHAPTER)) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(KILLS),--kills $(KILLS)) \
 	  $(if $(POWER_CUTS),--power-cuts $(POWER_CUTS)) $(if $(DAMAGED),--damaged $(DAMAGED))
+
+fleet: setup ## 500 gateways with a backlog resume on one hub that was away: a line RESULT
+	KALITKA_SOAK=1 cargo test --locked --release --package kalitka-tests --test fleet -- --nocapture
 
 sabotage: setup ## Put each fault of tests/sabotage.toml into a scratch copy; its named test must fail (ONLY='part of a name')
 	cargo build --locked --package kalitka-tests --bin kalitka-sabotage

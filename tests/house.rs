@@ -37,7 +37,11 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
         &["kalitka-core", "kalitka-protocol", "kalitka-snapshot", "kalitka-tests"],
         &["kalitka-loadgen", "kalitka-outbox"],
     ),
-    ("kalitka-tests", &["kalitka-loadgen", "kalitka-protocol"], &["kalitka-core", "kalitka-snapshot"]),
+    (
+        "kalitka-tests",
+        &["kalitka-loadgen", "kalitka-protocol"],
+        &["kalitka-core", "kalitka-snapshot", "kalitka-uplink"],
+    ),
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.

@@ -72,7 +72,8 @@ impl City {
     pub fn spawn_hub(&mut self) {
         let config = self.configured();
         let log = self.site.path("hub.log");
-        self.hub = Some(Process::start("kalitka-hub", ["run", "--config", text(&config)], &log));
+        let args = ["run", "--config", text(&config)];
+        self.hub = Some(Process::start_in(&self.site.environment, "kalitka-hub", args, &log));
     }
 
     /// Starts the hub, where it was before if it ran before, and waits until it serves.

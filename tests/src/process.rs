@@ -83,8 +83,22 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start(name: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>, output: &Path) -> Self {
+        Self::start_in(&[], name, args, output)
+    }
+
+    /// The same, with more in its environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_in(
+        environment: &[(String, String)],
+        name: &str,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        output: &Path,
+    ) -> Self {
         let file = File::create(output).unwrap();
         let mut command = Command::new(program(name));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.args(args).stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), output: output.to_path_buf() }
     }

@@ -29,6 +29,8 @@ pub struct Site {
     http: String,
     /// Configuration behind the usual one.
     also: String,
+    /// More of the environment of what is started.
+    pub environment: Vec<(String, String)>,
     folder: TempDir,
 }
 
@@ -54,6 +56,7 @@ impl Site {
             udp: ANY_PORT.to_owned(),
             http: ANY_PORT.to_owned(),
             also: String::new(),
+            environment: Vec::new(),
             folder,
         };
         fs::DirBuilder::new().mode(0o700).create(site.path("state")).unwrap();
@@ -128,7 +131,8 @@ impl Site {
     pub fn spawn(&mut self) {
         let config = self.configured(&self.also);
         let log = self.path("gateway.log");
-        self.gateway = Some(Process::start("kalitka-gateway", ["run", "--config", text(&config)], &log));
+        let args = ["run", "--config", text(&config)];
+        self.gateway = Some(Process::start_in(&self.environment, "kalitka-gateway", args, &log));
     }
 
     /// Starts the gateway, on the ports that it had before if it ran before, and waits until it serves.
