@@ -19,7 +19,7 @@ use crate::connection::{Context, serve};
 use crate::end::End;
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{
-    BACKOFF_FIRST, CONNECT_PATIENCE, EPOCHS_MAX, GOOD_AFTER, HUB_ADDRESSES_MAX, SECOND_CONNECTION_PAUSE_MAX,
+    BACKOFF_FIRST, EPOCHS_MAX, GOOD_AFTER, HANDSHAKE_PATIENCE, HUB_ADDRESSES_MAX, SECOND_CONNECTION_PAUSE_MAX,
     SHUTDOWN_PATIENCE, SOMEBODY_PAUSE,
 };
 use crate::port::{Port, Run, State};
@@ -194,7 +194,7 @@ async fn connect(context: &Context, alpn: &[u8], tried: &mut Tried) -> Result<Co
         tried.endpoint = Some(endpoint.clone());
         let connecting = endpoint.connect_with(config.clone(), address, HUB_NAME);
         let connecting = connecting.map_err(|error| End::Lost(format!("{hub}: {error}")))?;
-        match timeout(CONNECT_PATIENCE, connecting).await {
+        match timeout(HANDSHAKE_PATIENCE, connecting).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => end = error.into(),
             Err(_) => end = quinn::ConnectionError::TimedOut.into(),
