@@ -30,6 +30,7 @@ impl Workshop {
     /// # Errors
     /// What git or the file system says.
     pub fn open(root: &Path, folder: &Path) -> Result<Self, String> {
+        let folder = std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let workshop = Self { root: root.into(), tree: folder.join("tree"), target: folder.join("target") };
         let mut git = Command::new("git");
         git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
