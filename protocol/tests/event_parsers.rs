@@ -231,7 +231,7 @@ proptest! {
     fn headers_round_trip(
         building in 1u32.., epoch in 1u64.., number in 2u64.., wall_us: i64, monotonic_us: u64, gateway_boot: u32,
         quality in prop::sample::select(ClockQuality::ALL), jumped: bool, body in prop::collection::vec(any::<u8>(), 0..100),
-        kind in 9u8..,
+        kind in 10u8..,
     ) {
         let epoch = EpochId(epoch);
         let header = EventHeader { building, epoch, number, wall_us, monotonic_us, gateway_boot, quality, jumped };
