@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// Notes that the disk does not give what an opening needs.
-    pub(super) fn unreadable(&mut self, error: &std::io::Error, now: Duration) {
+    pub(super) fn unreadable(&mut self, error: &io::Error, now: Duration) {
         count("io");
         tracing::error!(%error, "cannot open the outbox; trying again");
         self.failed_openings += 1;
