@@ -116,10 +116,10 @@ pub(crate) fn bodies() -> Vec<(u64, Body<'static>)> {
         (10, Body::Command(CommandDone { number: 5, operator: [0xbb; 32], reader: 101, result: 2, body: &[3; 24] })),
         (11, Body::SnapshotAdopted(SnapshotAdopted { generation: 4, cause: AdoptionCause::Newer, hash })),
         (12, Body::GatewayStarted(GatewayStarted { readers: 30, version: b"0.3.0 (9f2ff55)" })),
-        (14, lost(EPOCH, 1, 9, LossCause::DenialsGaveWay)),
-        (15, lost(EPOCH, 0, 0, LossCause::AtBound)),
         (13, Body::Unknown { kind: 200, bytes: &[1, 2, 3] }),
         (14, Body::Purged(Purged { epoch: EpochId(5), first: 3, last: 9, hash, before_us: 7, count: 5 })),
+        (15, lost(EPOCH, 1, 9, LossCause::DenialsGaveWay)),
+        (16, lost(EPOCH, 0, 0, LossCause::AtBound)),
     ]
 }
 
