@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use kalitka_tests::torture::interrupt::clear_when_stopped;
 use kalitka_tests::torture::plan::Mix;
 use kalitka_tests::torture::run::{Length, Options, torture};
 
@@ -22,7 +23,8 @@ Examples:
 /// chapter's number alone. It needs root, loop devices and e2fsprogs, and writes to the folder for temporary files; what a
 /// broken promise left is kept there.
 ///
-/// Exit status: 0 every promise held; 1 some did not, each is named; 2 the command line is wrong.
+/// Exit status: 0 every promise held; 1 some did not, each is named; 2 the command line is wrong; 130 stopped by
+/// ctrl-C, with nothing left behind.
 #[derive(Parser)]
 #[command(name = "kalitka-torture", max_term_width = 120, after_help = EXAMPLES)]
 struct Line {
@@ -78,6 +80,7 @@ impl Line {
 
 fn main() -> ExitCode {
     let line = Line::parse();
+    clear_when_stopped();
     let seed = line.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000_000));
     println!("seed {seed}; --seed {seed} does the same again");
     let start_max = Duration::from_millis(line.start_ms);

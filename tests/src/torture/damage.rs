@@ -16,6 +16,7 @@ const FLIPS_MAX: usize = 24;
 const STRETCH_MAX: u64 = 600 << 10;
 /// In what the last data of a file is looked for.
 const PAGE: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
 
 /// Spoils the store in the state folder `state` as `how` says; gives what was done, in words. What puts old copies back is
 /// not done here.
@@ -107,7 +108,7 @@ fn on_largest(outbox: &Path, spoil: impl FnOnce(&File, u64) -> String) -> String
 /// Where the last byte of a file is that is not zero: what lies beyond was only reserved.
 fn used(file: &File) -> u64 {
     let mut end = file.metadata().unwrap().len();
-    let mut page = [0; PAGE as usize];
+    let mut page = [0; PAGE_BYTES];
     while end > 0 {
         let begin = (end - 1) / PAGE * PAGE;
         let part = &mut page[..usize::try_from(end - begin).unwrap()];
@@ -133,7 +134,7 @@ fn flip(file: &File, used: u64, rng: &mut Rng) -> String {
 
 fn stretch(used: u64, rng: &mut Rng) -> u64 {
     // As many short ones as long ones.
-    let max = used.min(STRETCH_MAX).max(2);
+    let max = used.clamp(2, STRETCH_MAX);
     let halvings = rng.u32(..max.ilog2());
     rng.u64(1..=max >> halvings)
 }

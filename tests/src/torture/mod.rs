@@ -9,6 +9,7 @@ pub mod damage;
 pub mod disks;
 pub mod executor;
 pub mod fault;
+pub mod interrupt;
 pub mod judge;
 pub mod plan;
 pub mod run;

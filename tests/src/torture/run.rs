@@ -67,8 +67,7 @@ pub fn torture(options: &Options) -> Score {
             score.result().replacen("RESULT ", "", 1)
         );
     }
-    let score = shared.lock().unwrap().clone();
-    score
+    shared.lock().unwrap().clone()
 }
 
 /// Plays a chapter; gives how many promises it broke.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::disks::Ground;
 use super::fault::{Net, Sickness, Weather, Who};
+use super::interrupt;
 use super::judge::Forks;
 use crate::city::City;
 use crate::crowd::{Asking, Crowd};
@@ -48,6 +49,7 @@ impl Stage {
     #[must_use]
     pub fn set(seed: u64, on_sick_disks: bool, keep: &Path) -> Self {
         let site = Site::new(HOLDERS);
+        interrupt::stands_in(Some(site.path("")));
         let gateways = Ground::mount(&site.path("state"), on_sick_disks);
         let hubs = Ground::mount(&site.path("hub"), on_sick_disks);
         let mut city = City::of(site);
@@ -236,10 +238,11 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !interrupt::is_stopped() {
             self.keep();
         }
         self.city.end();
+        interrupt::stands_in(None);
     }
 }
 

@@ -135,16 +135,16 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 const CRC_TABLE: [u32; 256] = {
     let mut table = [0; 256];
-    let mut byte = 0;
+    let (mut byte, mut value) = (0, 0);
     while byte < 256 {
-        let mut crc = byte as u32;
+        let mut crc: u32 = value;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
             bit += 1;
         }
         table[byte] = crc;
-        byte += 1;
+        (byte, value) = (byte + 1, value + 1);
     }
     table
 };
