@@ -39,7 +39,7 @@ impl Journal {
             if let Some(head) = self.try_append(text) {
                 return Some((head.epoch.0, head.number));
             }
-            std::thread::park_timeout(Duration::from_millis(1));
+            std::thread::yield_now();
         }
         None
     }
