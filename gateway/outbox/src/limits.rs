@@ -57,7 +57,7 @@ pub const RENEWAL_FACTOR: u64 = 2;
 /// Bytes of a file in two generations.
 pub const GENERATION_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of blocks that are kept in memory while sled opens.
-pub const KEPT_BYTES_MAX: usize = 64 << 20;
+pub const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Bytes that salvage looks at in one piece.
 pub const CARVE_BYTES: usize = 4 << 20;
 

@@ -263,9 +263,9 @@ fn resident(line: &str) -> u64 {
 /// What all threads of this process have worked, in milliseconds.
 fn cpu_ms() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split(' ').filter_map(|field| field.parse().ok()).collect();
-    // In hundredths of a second, user's and system's: fields 14 and 15, of which the letter of field 3 is left out here.
-    (fields[10] + fields[11]) * 10
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // In hundredths of a second, user's and system's: fields 14 and 15, counted from field 3.
+    [fields[11], fields[12]].iter().map(|field| field.parse::<u64>().unwrap() * 10).sum()
 }
 
 fn largest(samples: &[u64]) -> u64 {
