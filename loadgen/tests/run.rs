@@ -49,6 +49,31 @@ fn plan(profile: Profile) -> Plan {
     Plan { profile, rate: 200, duration, seed: 1, receipts_within }
 }
 
+/// Writes the roster of a school of 200 holders that has lessons at all times, so that the hour of the test does not matter.
+fn school(folder: &Path) {
+    roster::write(folder, 200, 1).unwrap();
+    let building = folder.join("building.toml");
+    let all_week =
+        r#"intervals = [{ days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], from = "00:00", to = "24:00" }]"#;
+    let mut lines = Vec::new();
+    let (mut name, mut skipping) = (String::new(), false);
+    for line in fs::read_to_string(&building).unwrap().lines() {
+        name = line.strip_prefix("name = ").map_or(name, str::to_owned);
+        if line.starts_with("modes = ") {
+            continue;
+        }
+        if name == "\"lessons\"" && line.starts_with("intervals = [") {
+            lines.push(all_week.to_owned());
+            skipping = !line.ends_with(']');
+        } else if skipping {
+            skipping = line != "]";
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    fs::write(building, lines.join("\n")).unwrap();
+}
+
 /// Runs `profile` for a second against a gateway that decides by what `decide` makes of the roster's oracle.
 fn play(
     profile: Profile,
@@ -57,7 +82,7 @@ fn play(
     decide: fn(Oracle) -> Decide,
 ) -> (Summary, Tally, FakeGateway) {
     let dir = tempfile::tempdir().unwrap();
-    roster::write(dir.path(), 200, 1).unwrap();
+    school(dir.path());
     let gateway = FakeGateway::start(PSK, decide(oracle(dir.path())));
     let judges = Judges::from(GENERATION, oracle(dir.path()));
     let mut stage = Mishap::new(mishaps, 1);
@@ -113,7 +138,7 @@ fn reports_profile_asks_nothing_and_reports_without_a_pause() {
 #[test]
 fn what_finds_no_room_is_told_later_and_on_the_list() {
     let dir = tempfile::tempdir().unwrap();
-    roster::write(dir.path(), 200, 1).unwrap();
+    school(dir.path());
     let gateway = FakeGateway::start(PSK, right(oracle(dir.path())));
     gateway.takes_nothing.store(true, Ordering::Relaxed);
     let mut fleet = Fleet::open(gateway.address, &reader_keys()[..1], 1, true).unwrap();
@@ -188,7 +213,7 @@ fn record(reader: ReaderId, report: &Report) -> String {
 /// A run against a hub that holds what `spoil` makes of the reports.
 fn play_to_hub(spoil: Spoil) -> Summary {
     let dir = tempfile::tempdir().unwrap();
-    roster::write(&dir.path().join("roster"), 200, 1).unwrap();
+    school(&dir.path().join("roster"));
     let oracle = || oracle(&dir.path().join("roster"));
     let gateway = FakeGateway::start(PSK, right(oracle()));
     let (script, program, file) = (dir.path().join("hub.sh"), dir.path().join("hub"), dir.path().join("lines"));
@@ -307,7 +332,7 @@ impl Stage for Encore {
 #[test]
 fn run_goes_on_while_its_stage_wants_cards_to_be_shown() {
     let dir = tempfile::tempdir().unwrap();
-    roster::write(dir.path(), 200, 1).unwrap();
+    school(dir.path());
     let gateway = FakeGateway::start(PSK, right(oracle(dir.path())));
     let judges = Judges::from(GENERATION, oracle(dir.path()));
     let target = Target { gateway: gateway.address, keys: &reader_keys(), hub: None };
@@ -320,7 +345,7 @@ fn run_goes_on_while_its_stage_wants_cards_to_be_shown() {
 #[test]
 fn readers_without_sessions_end_the_run_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
-    roster::write(dir.path(), 200, 1).unwrap();
+    school(dir.path());
     let gateway = FakeGateway::start([8; 32], right(oracle(dir.path())));
     let judges = Judges::from(GENERATION, oracle(dir.path()));
     let (mut stage, stop) = (Mishap::new(Mishaps::default(), 1), AtomicBool::new(false));

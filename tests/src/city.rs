@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::crowd::{Identified, Reported};
 use crate::process::{Process, run, run_well};
 use crate::site::{BOUND, Site, get, sum, text};
-use crate::wait::until;
+use crate::wait::{until, until_or};
 
 /// The two ends of the way. Dropped, both are ended and their folders removed.
 #[derive(Debug)]
@@ -175,11 +175,8 @@ impl City {
         });
     }
 
-    /// Compares what readers were `receipted` with the reports at the hub, one by one.
-    ///
-    /// # Panics
-    /// When one is missing there, there twice, or there otherwise than it was sent.
-    pub fn judge(&self, receipted: &BTreeMap<Identified, Reported>) {
+    /// The reports at the hub, and those that are there twice.
+    fn reports(&self) -> (BTreeMap<Identified, Value>, Vec<Identified>) {
         let mut kept: BTreeMap<Identified, Value> = BTreeMap::new();
         let mut doubled = Vec::new();
         for event in self.events().into_iter().filter(|event| event["kind"] == "report") {
@@ -190,7 +187,21 @@ impl City {
                 doubled.push(identity);
             }
         }
-        let lost: Vec<_> = receipted.keys().filter(|identity| !kept.contains_key(identity)).copied().collect();
+        (kept, doubled)
+    }
+
+    /// Compares what readers were `receipted` with the reports at the hub, one by one.
+    ///
+    /// # Panics
+    /// When one is missing there, there twice, or there otherwise than it was sent.
+    pub fn judge(&self, receipted: &BTreeMap<Identified, Reported>) {
+        let lost_of = |kept: &BTreeMap<Identified, Value>| -> Vec<Identified> {
+            receipted.keys().filter(|identity| !kept.contains_key(identity)).copied().collect()
+        };
+        // What got new identities may still be on its way though nothing waits.
+        let all = until_or(BOUND, || Some(self.reports()).filter(|(kept, _)| lost_of(kept).is_empty()));
+        let (kept, doubled) = all.unwrap_or_else(|| self.reports());
+        let lost = lost_of(&kept);
         let some = |of: &[Identified]| format!("{:?} and {} in all", of.iter().take(10).collect::<Vec<_>>(), of.len());
         assert!(lost.is_empty(), "of {} receipted are lost: {}\n{}", receipted.len(), some(&lost), self.verify().0);
         assert!(doubled.is_empty(), "doubled: {}\n{}", some(&doubled), self.verify().0);

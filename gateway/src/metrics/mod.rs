@@ -125,6 +125,7 @@ fn register() {
     labelled(names::REPORT_DROPPED, "reason", &mut ["ring", "store", "bound", "receipt"].into_iter());
     labelled(names::COMMANDS, "outcome", &mut CommandOutcome::ALL.iter().map(|outcome| outcome.label()));
     labelled(names::JOURNAL_LOST, "cause", &mut LossCause::ALL.iter().map(|cause| cause.label()));
+    labelled(names::OUTBOX_PURGED, "told", &mut ["acknowledged", "recorded"].into_iter());
     labelled(names::OUTBOX_ERRORS, "kind", &mut OpenError::LABELS.into_iter());
     labelled(names::OUTBOX_EPOCHS, "reason", &mut EPOCHS_BEGUN.iter().map(|why| why.label()));
 }
@@ -144,6 +145,10 @@ const SHOWN_FROM_THE_START: &[&str] = &[
     names::OUTBOX_RESERVE,
     names::OUTBOX_POISONED,
     names::OUTBOX_ON_REFUGE,
+    names::OUTBOX_QUARANTINED,
+    names::OUTBOX_QUARANTINE_BYTES,
+    names::OUTBOX_OLDEST_EVENT,
+    names::RETENTION_WAITING,
     names::SAFETY_DAMAGED,
     names::UPLINK_UP,
 ];
@@ -176,6 +181,7 @@ const REGISTERED: &[&str] = &[
     names::JOURNAL_EVENTS,
     names::OUTBOX_REOPENS,
     names::OUTBOX_REISSUED,
+    names::OUTBOX_RENEWALS,
     names::SAFETY_WRITE_FAILURES,
 ];
 

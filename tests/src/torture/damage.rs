@@ -91,7 +91,7 @@ pub fn put_back(copy: &Path, folder: &Path) {
 
 /// The files of the outbox, but for stores that were moved aside.
 fn in_use(outbox: &Path) -> Vec<PathBuf> {
-    let is_aside = |path: &PathBuf| ["quarantine", "damaged-"].iter().any(|part| text(path).contains(part));
+    let is_aside = |path: &PathBuf| ["quarantine", "damaged-", "/reserve"].iter().any(|part| text(path).contains(part));
     files_under(outbox).into_iter().filter(|path| !is_aside(path)).collect()
 }
 
@@ -136,7 +136,8 @@ fn stretch(used: u64, rng: &mut Rng) -> u64 {
     // As many short ones as long ones.
     let max = used.clamp(2, STRETCH_MAX);
     let halvings = rng.u32(..max.ilog2());
-    rng.u64(1..=max >> halvings)
+    // Of a file in which nothing stands there is nothing to take.
+    rng.u64(1..=max >> halvings).min(used)
 }
 
 fn cut(file: &File, used: u64, rng: &mut Rng) -> String {
