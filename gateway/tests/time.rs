@@ -99,6 +99,8 @@ fn right(card: [u8; 4], header: &EventHeader) -> Verdict {
 #[derive(Default)]
 struct Kept {
     headers: Vec<EventHeader>,
+    /// Of decisions and reports.
+    workers: Vec<EventHeader>,
     reports: usize,
     grants: usize,
     denials: usize,
@@ -137,6 +139,9 @@ fn stop(mut running: Gateway, site: &Site) -> Kept {
         for event in Events::new(&run.events) {
             let event = event.unwrap().event().unwrap();
             kept.headers.push(event.header);
+            if matches!(event.body, Body::Report(_) | Body::Decision(_)) {
+                kept.workers.push(event.header);
+            }
             match event.body {
                 Body::Report(_) => kept.reports += 1,
                 Body::Decision(decision) => {
@@ -165,7 +170,13 @@ fn ask_until(reader: &mut TestReader, card: [u8; 4], verdict: Verdict) {
     let deadline = Instant::now() + PATIENCE;
     while reader.ask(&card) != verdict {
         assert!(Instant::now() < deadline, "never {verdict:?}");
+        breathe(reader);
     }
+}
+
+/// A pause after an ask, in which nothing comes to the reader: the journal keeps up, and no decision is without its event.
+fn breathe(reader: &TestReader) {
+    assert!(reader.receive(&mut [0; 64], Duration::from_millis(1)).is_none());
 }
 
 /// Waits until a metric is `value`; the reader, to which nothing comes meanwhile, keeps the pauses.
@@ -246,7 +257,7 @@ fn start_with_an_unset_clock_goes_on_from_the_newest_event() {
 #[test]
 fn clock_that_is_kept_ends_a_schedule_at_its_second() {
     let site = site();
-    let clock = WallClock::new(&site, us(CREATED + 2 * HOUR) - 1_500_000);
+    let clock = WallClock::new(&site, us(CREATED + 2 * HOUR) - 4_000_000);
     clock.keep(true);
     let running = clock.start(&site);
     let mut reader = reader(&running, 101, 1);
@@ -269,6 +280,7 @@ fn while_a_crowd_passes(running: &Gateway, happens: impl FnOnce()) -> usize {
                 scope.spawn(move || {
                     for card in CARDS.into_iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
                         reader.ask(&card);
+                        breathe(&reader);
                     }
                 });
             } else {
@@ -320,7 +332,7 @@ fn nothing_is_lost_and_all_is_answered_rightly_while_the_clock_jumps_forward_and
     assert!(kept.headers.iter().any(|header| header.quality == ClockQuality::Good));
     let numbers: Vec<_> = kept.headers.iter().map(|header| header.number).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-    assert!(kept.headers.windows(2).all(|two| two[1].wall_us >= two[0].wall_us - us(60)), "time went back");
+    assert!(kept.workers.windows(2).all(|two| two[1].wall_us >= two[0].wall_us - us(60)), "time went back");
 }
 
 #[test]
@@ -338,6 +350,7 @@ fn snapshot_and_clock_from_before_this_software_deny_everybody_until_one_of_them
     let deadline = Instant::now() + PATIENCE;
     while reader.ask(&support::CARD) != GRANT {
         assert!(Instant::now() < deadline + Duration::from_secs(1));
+        breathe(&reader);
     }
-    assert!(running.metric(QUALITY).abs() < 0.5);
+    await_metric(&running, &reader, QUALITY, 0.0);
 }

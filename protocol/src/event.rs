@@ -75,7 +75,7 @@ pub struct EventHeader {
     pub gateway_boot: u32,
     /// What the wall clock is worth.
     pub quality: ClockQuality,
-    /// Whether the clock has jumped since the event before.
+    /// Of decisions and reports: whether the clock has jumped since the one before.
     pub jumped: bool,
 }
 

@@ -140,7 +140,7 @@ impl Journal {
             Loss { epoch, first: 0, last: 0, cause, count }
         };
         for body in self.store.beginning() {
-            let mut header = self.headers.next(at);
+            let mut header = self.headers.own(at);
             if body.kind() == kind::EPOCH_BEGUN {
                 // It cannot be anywhere else.
                 (header.epoch, header.number) = (epoch, 1);
@@ -150,10 +150,10 @@ impl Journal {
         self.make_room(now);
         self.losses.telling = self.losses.to_tell(self.store.is_crowded(), now);
         for loss in self.losses.bound.iter().copied().chain(self.losses.telling.causes().map(counted)) {
-            self.front.push(self.headers.next(at), Body::Loss(loss));
+            self.front.push(self.headers.own(at), Body::Loss(loss));
         }
         if let Some(record) = self.purge_record() {
-            self.front.push(self.headers.next(at), record);
+            self.front.push(self.headers.own(at), record);
         }
     }
 

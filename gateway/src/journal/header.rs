@@ -10,7 +10,7 @@ use crate::clock::Moment;
 pub(super) struct Headers {
     building: u32,
     gateway_boot: u32,
-    /// How often time had jumped by the newest event.
+    /// How often time had jumped by the newest event of a worker.
     jumps: Option<u8>,
 }
 
@@ -19,13 +19,19 @@ impl Headers {
         Self { building, gateway_boot, jumps: None }
     }
 
-    /// The header of what happened `at`. It says whether time has jumped since the newest one before.
+    /// The header of what a worker decided or took `at`. It says whether time has jumped since the newest one before.
     pub(super) fn next(&mut self, at: Moment) -> EventHeader {
         // Events of two workers may come in the other order: what is older has not jumped.
         let ahead = at.jumps.wrapping_sub(self.jumps.unwrap_or(at.jumps)).cast_signed();
         if self.jumps.is_none() || ahead > 0 {
             self.jumps = Some(at.jumps);
         }
+        EventHeader { jumped: ahead > 0, ..self.own(at) }
+    }
+
+    /// The header of what the journal itself records `at`. What workers did before may come behind it, and says whether time
+    /// has jumped.
+    pub(super) fn own(&self, at: Moment) -> EventHeader {
         EventHeader {
             building: self.building,
             epoch: EpochId(1),
@@ -35,7 +41,7 @@ impl Headers {
             monotonic_us: u64::try_from(at.monotonic.as_micros()).unwrap_or(u64::MAX),
             gateway_boot: self.gateway_boot,
             quality: at.quality,
-            jumped: ahead > 0,
+            jumped: false,
         }
     }
 }
@@ -72,6 +78,15 @@ mod tests {
             assert!(jumped(3));
             assert!(!jumped(3));
         }
+    }
+
+    #[test]
+    fn jump_is_not_hidden_by_what_the_journal_records_before_it_takes_what_workers_did() {
+        let mut headers = Headers::new(17, 1);
+        assert!(!headers.own(at(2)).jumped);
+        assert!(!headers.next(at(0)).jumped);
+        assert!(!headers.own(at(2)).jumped);
+        assert!(headers.next(at(1)).jumped && headers.next(at(2)).jumped);
     }
 
     #[test]

@@ -250,7 +250,8 @@ impl Journal {
             self.losses.counted.not_taken += 1;
             return;
         }
-        let header = self.headers.next(at);
+        let is_workers = is_decision || matches!(body, Body::Report(_));
+        let header = if is_workers { self.headers.next(at) } else { self.headers.own(at) };
         if !self.batch.push(header, body) {
             tracing::error!("a defect: the journal made an event that does not fit its layout");
         }
