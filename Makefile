@@ -48,8 +48,11 @@ check: setup ## The quick part: format, lints, house rules, unit tests, the core
 	cargo test --locked --package kalitka-core --package kalitka-protocol --tests
 	cargo test --locked --package kalitka-tests --test house --test pages
 
-soak: setup ## The long form of the same tests: 10,000,000 fuzz executions of each parser, 10,000,000 asks (an hour or more)
+soak: setup ## The long form of everything: tests, torture, sabotage, mutants (many hours)
 	KALITKA_SOAK=1 cargo test --locked --release --workspace
+	$(MAKE) torture KILLS=1000 POWER_CUTS=200 DAMAGED=100
+	$(MAKE) sabotage
+	$(MAKE) mutants
 
 torture: setup ## Kill, cut power, damage stores, spoil disks and networks under load, and compare every report (MINUTES=10, SEED=, KILLS=, POWER_CUTS=, DAMAGED=, CHAPTER=)
 	cargo build --locked --release $(BINARIES) --bin kalitka-torture
