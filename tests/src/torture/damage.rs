@@ -95,14 +95,17 @@ fn in_use(outbox: &Path) -> Vec<PathBuf> {
     files_under(outbox).into_iter().filter(|path| !is_aside(path)).collect()
 }
 
+/// Spoils the file of the store with the most in it; one that only keeps room is all zeros.
 fn on_largest(outbox: &Path, spoil: impl FnOnce(&File, u64) -> String) -> String {
-    let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
-    let largest = in_use(outbox).into_iter().max_by_key(size).unwrap();
-    let file = OpenOptions::new().read(true).write(true).open(&largest).unwrap();
-    let used = used(&file);
+    let open = |path: PathBuf| {
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        (used(&file), file, path)
+    };
+    let largest = in_use(outbox).into_iter().map(open).max_by_key(|(used, ..)| *used);
+    let (used, file, path) = largest.unwrap();
     let done = spoil(&file, used);
     file.sync_all().unwrap();
-    format!("{}: {done}, of {used} bytes in use", largest.display())
+    format!("{}: {done}, of {used} bytes in use", path.display())
 }
 
 /// Where the last byte of a file is that is not zero: what lies beyond was only reserved.
@@ -134,10 +137,9 @@ fn flip(file: &File, used: u64, rng: &mut Rng) -> String {
 
 fn stretch(used: u64, rng: &mut Rng) -> u64 {
     // As many short ones as long ones.
-    let max = used.clamp(2, STRETCH_MAX);
-    let halvings = rng.u32(..max.ilog2());
-    // Of a file in which nothing stands there is nothing to take.
-    rng.u64(1..=max >> halvings).min(used)
+    let max = used.min(STRETCH_MAX);
+    let halvings = rng.u32(..=max.ilog2());
+    rng.u64(1..=max >> halvings)
 }
 
 fn cut(file: &File, used: u64, rng: &mut Rng) -> String {
@@ -250,6 +252,7 @@ mod tests {
         db.resize(100_000, 0);
         fs::write(store.join("db"), db).unwrap();
         fs::write(store.join("conf"), "conf").unwrap();
+        fs::write(folder.path().join("outbox/reserve"), vec![0; 200_000]).unwrap();
         for name in ["outbox/store.a", "checkpoint.a", "checkpoint.b"] {
             fs::write(folder.path().join(name), [7; 200]).unwrap();
         }

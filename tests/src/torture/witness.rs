@@ -14,6 +14,8 @@ const BLOCK: &[u8; 4] = b"KLTB";
 const BLOCK_HEADER: usize = 104;
 const RECORD: &[u8; 4] = b"KLTE";
 const RECORD_FIXED: usize = 216;
+const PAGE: usize = 4096;
+const ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// Epoch and number of an event.
 pub type Place = (u64, u64);
@@ -111,7 +113,8 @@ fn void(bytes: &[u8], voids: &mut BTreeMap<u64, Void>) {
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
+        // What was moved aside has been copied from, as far as it was whole.
+        if kind.is_dir() && entry.file_name() != "quarantine" {
             collect(&entry.path(), files);
         } else if kind.is_file() {
             files.push(entry.path());
@@ -119,9 +122,13 @@ fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-/// Where `magic` stands in `bytes`.
+/// Where `magic` stands in `bytes`. Most of a store's files is room that holds nothing yet, and is passed over by the page.
 fn found<'a>(bytes: &'a [u8], magic: &'a [u8; 4]) -> impl Iterator<Item = usize> + 'a {
-    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'K').map(|(at, _)| at);
+    let pages = bytes.chunks(PAGE).enumerate().filter(|(_, page)| **page != ZEROS[..page.len()]);
+    let starts = pages.flat_map(|(place, page)| {
+        let starts = page.iter().enumerate().filter(|(_, byte)| **byte == b'K');
+        starts.map(move |(at, _)| place * PAGE + at)
+    });
     starts.filter(move |&at| bytes[at..].starts_with(magic))
 }
 
@@ -161,6 +168,16 @@ mod tests {
     #[test]
     fn checksum_is_the_catalogues() {
         assert_eq!(crc32c(&[b"1234", b"56789"]), 0xe306_9283);
+    }
+
+    #[test]
+    fn magic_is_found_wherever_it_begins_and_over_the_end_of_a_page() {
+        let mut bytes = vec![0; 3 * PAGE + 5];
+        for at in [1, PAGE - 2, 2 * PAGE + 7, 3 * PAGE + 1] {
+            bytes[at..at + 4].copy_from_slice(BLOCK);
+        }
+        assert_eq!(found(&bytes, BLOCK).collect::<Vec<_>>(), [1, PAGE - 2, 2 * PAGE + 7, 3 * PAGE + 1]);
+        assert_eq!(found(&bytes, RECORD).count(), 0);
     }
 
     #[test]
