@@ -78,6 +78,22 @@ pub(crate) fn emit_into(out: &mut Vec<u8>, header: &BlockHeader, events: &[u8]) 
 /// The block at the beginning of `bytes`, behind which others may follow; `None` when no whole one stands there.
 pub(crate) fn parse_front(bytes: &[u8]) -> Option<Block<'_>> {
     let (head, rest) = bytes.split_at_checked(BLOCK_HEADER_LEN)?;
+    let (header, len) = parse_header(head)?;
+    let events = rest.get(..len)?;
+    let crc = u32::from_le_bytes(head[CRC_AT..].try_into().ok()?);
+    if crc32c(&[&head[..CRC_AT], events]) != crc {
+        return None;
+    }
+    Some(Block { header, events })
+}
+
+/// The header of a block that is known to be whole, so that its events need not be summed again.
+pub(crate) fn header_of(whole: &[u8]) -> Option<BlockHeader> {
+    Some(parse_header(whole.get(..BLOCK_HEADER_LEN)?)?.0)
+}
+
+/// The header that stands in `head`, and the length of its events; the checksum is not looked at.
+fn parse_header(head: &[u8]) -> Option<(BlockHeader, usize)> {
     let mut cursor = Cursor::new(head);
     let field = "block";
     if cursor.bytes(4, field).ok()? != MAGIC || cursor.u8(field).ok()? != VERSION {
@@ -97,12 +113,7 @@ pub(crate) fn parse_front(bytes: &[u8]) -> Option<Block<'_>> {
     if len > BLOCK_EVENTS_MAX || first.checked_add(u64::from(count)).is_none() {
         return None;
     }
-    let events = rest.get(..len)?;
-    let crc = u32::from_le_bytes(head[CRC_AT..].try_into().ok()?);
-    if crc32c(&[&head[..CRC_AT], events]) != crc {
-        return None;
-    }
-    Some(Block { header: BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before, shed }, events })
+    Some((BlockHeader { ordinal, epoch, first, sequence, origin, count, hash_before, shed }, len))
 }
 
 /// The block that `bytes` are.

@@ -241,8 +241,7 @@ impl Kept {
         let (front, void) = (record.front(), record.void);
         let mut next = None;
         let blocks = self.blocks.range((ordinal, 0)..=(ordinal, u64::MAX));
-        let mut headers: Vec<_> =
-            blocks.filter_map(|(_, (_, value))| block::parse(value).map(|block| block.header)).collect();
+        let mut headers: Vec<_> = blocks.filter_map(|(_, (_, value))| block::header_of(value)).collect();
         drop_given_way(&mut headers, |header| (header.first, header.shed, header.sequence));
         for BlockHeader { first, count, sequence, shed, .. } in headers {
             let last = first + u64::from(count) - 1;

@@ -9,6 +9,7 @@ use kalitka_protocol::event::Loss;
 use crate::block::{self, Block};
 use crate::error::StoreError;
 use crate::ledger::Epoch;
+use crate::reading;
 use crate::record::{self, Record};
 use crate::store::{Key, Store};
 
@@ -38,18 +39,11 @@ pub(crate) struct Checked {
 /// [`StoreError::Damaged`] with the first thing that is not as it was written; others as the store says.
 pub(crate) fn check(store: &mut dyn Store, building: u32) -> Result<Checked, StoreError> {
     let mut checked = Checked { building, ..Checked::default() };
-    let mut flaw = None;
-    store.scan(Key::FIRST, &mut |key, value| match checked.take(key, value) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(found) => {
-            flaw = Some(found);
-            ControlFlow::Break(())
-        }
+    reading::scan(store, Key::FIRST, |key, value| {
+        checked.take(key, value).map_err(StoreError::Damaged)?;
+        Ok(ControlFlow::Continue(()))
     })?;
-    let flaw = flaw.or_else(|| checked.end_of_epoch().err());
-    if let Some(flaw) = flaw {
-        return Err(StoreError::Damaged(flaw));
-    }
+    checked.end_of_epoch().map_err(StoreError::Damaged)?;
     for epoch in &mut checked.epochs {
         if checked.closed.contains(&epoch.id()) {
             epoch.record.loss_open = None;

@@ -126,16 +126,8 @@ impl Outbox {
             looked: 0,
             is_through: true,
         };
-        let mut flaw = None;
-        self.on_store(|store, _| {
-            store.scan(Key { ordinal: next.0, number: next.1 }, &mut |key, value| {
-                look.at(key, value).unwrap_or_else(|error| {
-                    flaw = Some(error);
-                    ControlFlow::Break(())
-                })
-            })?;
-            flaw.map_or(Ok(()), Err)
-        })?;
+        let from = Key { ordinal: next.0, number: next.1 };
+        self.on_store(|store, _| reading::scan(store, from, |key, value| look.at(key, value)))?;
         Ok(look)
     }
 
@@ -160,33 +152,27 @@ impl Outbox {
         self.on_store(|store, _| {
             let start = reading::block_with(store, ordinal, way.first)?;
             let start = start.and_then(|value| block::parse(&value).map(|block| block.header.first));
-            let (mut plan, mut flaw) = (Vec::new(), None);
+            let mut plan = Vec::new();
             // The last number of the block before, and how many events before the next will be missing.
             let mut before: Option<(u64, u32)> = None;
-            store.scan(Key { ordinal, number: start.unwrap_or(way.first) }, &mut |key, value| {
+            reading::scan(store, Key { ordinal, number: start.unwrap_or(way.first) }, |key, value| {
                 if key.ordinal != ordinal {
-                    return ControlFlow::Break(());
+                    return Ok(ControlFlow::Break(()));
                 }
-                match whole(key, value).and_then(|block| Ok((block.header, left(&block, &way)?))) {
-                    Ok((header, (count, trailing))) => {
-                        let missing = match before {
-                            Some((last, missing)) if missing > 0 => missing.saturating_add(between(last, header.first)),
-                            _ => header.shed,
-                        };
-                        if count < header.count || missing != header.shed {
-                            plan.push((header.first, missing));
-                        }
-                        let trailing = if count == 0 { missing.saturating_add(trailing) } else { trailing };
-                        before = Some((header.last(), trailing));
-                        if header.first > way.last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                    }
-                    Err(error) => {
-                        flaw = Some(error);
-                        ControlFlow::Break(())
-                    }
+                let block = whole(key, value)?;
+                let (header, (count, trailing)) = (block.header, left(&block, &way)?);
+                let missing = match before {
+                    Some((last, missing)) if missing > 0 => missing.saturating_add(between(last, header.first)),
+                    _ => header.shed,
+                };
+                if count < header.count || missing != header.shed {
+                    plan.push((header.first, missing));
                 }
+                let trailing = if count == 0 { missing.saturating_add(trailing) } else { trailing };
+                before = Some((header.last(), trailing));
+                Ok(if header.first > way.last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
-            flaw.map_or(Ok(plan), Err)
+            Ok(plan)
         })
     }
 

@@ -68,19 +68,27 @@ impl Outbox {
     /// The oldest block, if it may be removed at all: never behind the floor, and never the newest of the present epoch, by
     /// which the head is known.
     fn oldest_block(&mut self) -> Result<Option<(BlockHeader, usize)>, StoreError> {
-        let Some((floor_ordinal, floor_number)) = self.floor else { return Ok(None) };
+        if self.floor.is_none() {
+            return Ok(None);
+        }
         let Some(held) = self.ledger.iter().find(|epoch| epoch.blocks > 0) else { return Ok(None) };
         let (ordinal, number) = (held.record.ordinal, held.oldest);
-        let present_last = (held.id() == self.ledger.present.id()).then_some(held.last);
         let known = self.oldest_known.filter(|(header, _)| (header.ordinal, header.first) == (ordinal, number));
         let block = match known {
             Some(known) => Some(known),
             None => self.on_store(|store, _| reading::first_block(store, ordinal, number))?,
         };
-        Ok(block.filter(|(header, _)| {
-            let behind = ordinal > floor_ordinal || (ordinal == floor_ordinal && header.last() > floor_number);
-            !behind && present_last != Some(header.last())
-        }))
+        Ok(block.filter(|(header, _)| self.is_before_floor(header) && !self.is_newest(header)))
+    }
+
+    /// Whether a start would not replay the block: only what is so far back may be removed.
+    pub(crate) fn is_before_floor(&self, block: &BlockHeader) -> bool {
+        self.floor.is_some_and(|floor| (block.ordinal, block.last()) <= floor)
+    }
+
+    /// Whether it is the newest block of the present epoch, by which the head is known.
+    pub(crate) fn is_newest(&self, block: &BlockHeader) -> bool {
+        block.ordinal == self.ledger.present.record.ordinal && block.last() == self.ledger.present.last
     }
 
     /// Removes an epoch's oldest block.

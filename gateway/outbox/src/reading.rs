@@ -10,6 +10,22 @@ use crate::ledger::Epoch;
 use crate::store::{Key, Store};
 use crate::types::Run;
 
+/// Visits the values from `key` on, in the order of their keys, until `visit` breaks off or fails.
+pub(crate) fn scan(
+    store: &mut dyn Store,
+    key: Key,
+    mut visit: impl FnMut(Key, &[u8]) -> Result<ControlFlow<()>, StoreError>,
+) -> Result<(), StoreError> {
+    let mut failure = None;
+    store.scan(key, &mut |key, value| {
+        visit(key, value).unwrap_or_else(|error| {
+            failure = Some(error);
+            ControlFlow::Break(())
+        })
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
 /// The first block of the epoch with `ordinal` that begins at `number` or later, and its bytes' length.
 pub(crate) fn first_block(
     store: &mut dyn Store,
@@ -83,20 +99,13 @@ pub(crate) fn read(
     let ordinal = epoch.record.ordinal;
     let start = block_with(store, ordinal, from)?.map_or(from, |value| first_of(&value));
     let mut run: Option<Run> = None;
-    let mut flaw = None;
-    store.scan(Key { ordinal, number: start }, &mut |key, value| {
+    scan(store, Key { ordinal, number: start }, |key, value| {
         if key.ordinal != ordinal {
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
-        match whole(key, value).and_then(|block| add(&mut run, &block, from, through, limit)) {
-            Ok(flow) => flow,
-            Err(error) => {
-                flaw = Some(error);
-                ControlFlow::Break(())
-            }
-        }
+        add(&mut run, &whole(key, value)?, from, through, limit)
     })?;
-    flaw.map_or(Ok(run), Err)
+    Ok(run)
 }
 
 /// Adds the events of `block` from `from` on to the run.

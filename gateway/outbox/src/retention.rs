@@ -3,6 +3,8 @@
 //! Removed values stay in a store's files until something else is written there. [`Outbox::renew`] copies what is left into
 //! a fresh store and removes the old one's files.
 
+use std::ops::ControlFlow;
+
 use kalitka_protocol::event::{ClockQuality, EventHeader, Events, Purged, kind};
 
 use crate::block::BlockHeader;
@@ -66,14 +68,14 @@ impl Outbox {
             return Ok(Purging::Nothing);
         }
         let mut blocks = self.old_blocks(&held, old)?;
-        self.spare_newest(&held, &mut blocks);
+        self.spare_newest(&mut blocks);
         let found = blocks.len();
-        blocks.retain(|block| self.is_before_floor(&held, &block.header));
+        blocks.retain(|block| self.is_before_floor(&block.header));
         let Some(first) = blocks.first() else {
             return Ok(if found > 0 { Purging::Floor } else { Purging::Nothing });
         };
         let acknowledged = held.record.acknowledged;
-        let is_newest = |block: &OldBlock| self.is_newest(&held, &block.header);
+        let is_newest = |block: &OldBlock| self.is_newest(&block.header);
         if first.header.last() <= acknowledged && !is_newest(first) {
             let gone: Vec<_> =
                 blocks.iter().take_while(|block| block.header.last() <= acknowledged && !is_newest(block)).collect();
@@ -179,50 +181,34 @@ impl Outbox {
     /// The first blocks of `held` that are old, behind each of which an event says so.
     fn old_blocks(&mut self, held: &Epoch, old: Old) -> Result<Vec<OldBlock>, StoreError> {
         let (ordinal, number) = (held.record.ordinal, held.oldest);
-        let (mut blocks, mut sure, mut flaw) = (Vec::new(), 0, None);
+        let (mut blocks, mut sure) = (Vec::new(), 0);
         self.on_store(|store, _| {
-            store.scan(Key { ordinal, number }, &mut |key, value| {
-                use std::ops::ControlFlow::{Break, Continue};
+            reading::scan(store, Key { ordinal, number }, |key, value| {
                 if key.ordinal != ordinal || blocks.len() >= PURGE_BLOCKS_MAX {
-                    return Break(());
+                    return Ok(ControlFlow::Break(()));
                 }
-                let block = match reading::whole(key, value) {
-                    Ok(block) => block,
-                    Err(error) => {
-                        flaw = Some(error);
-                        return Break(());
-                    }
-                };
+                let block = reading::whole(key, value)?;
                 let newest = newest_us(block.events, old.now_us);
                 if newest.is_some_and(|us| us >= old.before_us) {
-                    return Break(());
+                    return Ok(ControlFlow::Break(()));
                 }
                 let personal = Events::new(block.events).flatten().any(|event| is_personal(event.kind));
                 blocks.push(OldBlock { header: block.header, len: value.len(), personal });
                 if newest.is_some() {
                     sure = blocks.len();
                 }
-                Continue(())
+                Ok(ControlFlow::Continue(()))
             })
         })?;
         blocks.truncate(sure);
-        flaw.map_or(Ok(blocks), |error| Err(self.fail(error)))
+        Ok(blocks)
     }
 
     /// The newest block of all tells where the head is: it goes only with a record behind it, and stays when nobody is in it.
-    fn spare_newest(&self, held: &Epoch, blocks: &mut Vec<OldBlock>) {
-        if blocks.last().is_some_and(|block| self.is_newest(held, &block.header) && !block.personal) {
+    fn spare_newest(&self, blocks: &mut Vec<OldBlock>) {
+        if blocks.last().is_some_and(|block| self.is_newest(&block.header) && !block.personal) {
             blocks.pop();
         }
-    }
-
-    fn is_newest(&self, held: &Epoch, block: &BlockHeader) -> bool {
-        held.id() == self.ledger.present.id() && block.last() == self.ledger.present.last
-    }
-
-    fn is_before_floor(&self, held: &Epoch, block: &BlockHeader) -> bool {
-        let ordinal = held.record.ordinal;
-        self.floor.is_some_and(|(floor, number)| ordinal < floor || (ordinal == floor && block.last() <= number))
     }
 }
 

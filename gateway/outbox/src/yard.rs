@@ -17,7 +17,7 @@ use crate::opening::is_missing;
 use crate::place::{Named, Place};
 use crate::record::Record;
 use crate::salvage::{Choice, choose};
-use crate::store::{Key, Store};
+use crate::store::Store;
 use crate::types::{Head, Opening};
 
 /// Where stores are opened and made.
@@ -285,16 +285,7 @@ impl Yard {
     fn copy_to_sled(&mut self, found: &mut Found, log: Named) -> Result<Box<dyn Store>, StoreError> {
         let number = self.place.next_number()?;
         let mut store = self.open_store(Kind::Sled, number)?;
-        let mut failure = None;
-        found.store.scan(Key::FIRST, &mut |key, value| match store.put(key, value) {
-            Ok(()) => std::ops::ControlFlow::Continue(()),
-            Err(error) => {
-                failure = Some(error);
-                std::ops::ControlFlow::Break(())
-            }
-        })?;
-        failure.map_or(Ok(()), Err)?;
-        store.sync()?;
+        renewal::copy(found.store.as_mut(), store.as_mut())?;
         self.current = Some(Named { kind: Kind::Sled, number, ..log });
         self.settle()?;
         self.place.discard(log.kind, log.number)?;

@@ -8,6 +8,7 @@ use crate::check::check;
 use crate::error::StoreError;
 use crate::limits::{DISK_RESERVE, RENEWAL_FACTOR};
 use crate::place::Named;
+use crate::reading;
 use crate::store::{Key, Store};
 
 impl Yard {
@@ -53,15 +54,11 @@ impl Yard {
     }
 }
 
-fn copy(old: &mut dyn Store, store: &mut dyn Store) -> Result<(), StoreError> {
-    let mut failure = None;
-    old.scan(Key::FIRST, &mut |key, value| match store.put(key, value) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failure = Some(error);
-            ControlFlow::Break(())
-        }
+/// Copies everything in `old` and makes it durable.
+pub(super) fn copy(old: &mut dyn Store, store: &mut dyn Store) -> Result<(), StoreError> {
+    reading::scan(old, Key::FIRST, |key, value| {
+        store.put(key, value)?;
+        Ok(ControlFlow::Continue(()))
     })?;
-    failure.map_or(Ok(()), Err)?;
     store.sync()
 }
