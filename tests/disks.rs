@@ -57,8 +57,7 @@ fn serve(city: &mut City) {
 }
 
 fn await_receipts(crowd: &Crowd, more: u64) {
-    let target = crowd.receipted() + more;
-    until("receipts", BOUND * 2, || (crowd.receipted() >= target).then_some(()));
+    crowd.await_receipts(more, BOUND * 2);
 }
 
 /// Every answer to many asks is there and right.
@@ -70,10 +69,7 @@ fn assert_decides(site: &Site) {
 
 /// Lets the crowd come to rest, everything receipted and at the hub; then compares.
 fn settle_and_judge(city: &City, crowd: Crowd) {
-    crowd.hush();
-    until("every report to be receipted", BOUND * 2, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
-    let receipted = crowd.finish();
+    let receipted = city.settle(crowd, BOUND * 2);
     println!("{} reports receipted", receipted.len());
     city.judge(&receipted);
     let (said, complete) = city.verify();

@@ -33,16 +33,12 @@ fn random_moment(crowd: &Crowd, rng: &mut Rng) {
 }
 
 fn await_receipts(crowd: &Crowd, more: u64) {
-    let target = crowd.receipted() + more;
-    until("receipts", BOUND, || (crowd.receipted() >= target).then_some(()));
+    crowd.await_receipts(more, BOUND);
 }
 
 /// Lets the crowd come to rest, everything receipted and at the hub; then compares.
 fn settle_and_judge(city: &City, crowd: Crowd) {
-    crowd.hush();
-    until("every report to be receipted", BOUND * 2, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
-    let receipted = crowd.finish();
+    let receipted = city.settle(crowd, BOUND * 2);
     println!("{} reports receipted", receipted.len());
     city.judge(&receipted);
 }
@@ -124,19 +120,13 @@ fn blank_store_begins_an_epoch_and_the_hub_closes_what_might_be_lost() {
     let mut city = City::new(HOLDERS);
     let crowd = crowd(&city, 1);
     await_receipts(&crowd, 500);
-    crowd.hush();
-    until("every report to be receipted", BOUND, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
-    let before = crowd.finish();
+    let before = city.settle(crowd, BOUND);
     city.site.gateway().kill();
     fs::remove_dir_all(city.site.path("state/outbox")).unwrap();
     city.site.start();
     let crowd = self::crowd(&city, 2);
     await_receipts(&crowd, 500);
-    crowd.hush();
-    until("every report to be receipted", BOUND, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
-    let mut receipted = crowd.finish();
+    let mut receipted = city.settle(crowd, BOUND);
     receipted.extend(before);
     city.judge(&receipted);
     let mut kinds: Vec<String> = city.events().iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect();
@@ -166,10 +156,7 @@ fn restore_an_older(what: &str) {
     city.site.start();
     let crowd = self::crowd(&city, 4);
     await_receipts(&crowd, 300);
-    crowd.hush();
-    until("every report to be receipted", BOUND, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
-    let mut receipted = crowd.finish();
+    let mut receipted = city.settle(crowd, BOUND);
     receipted.extend(before);
     city.judge(&receipted);
     let begun = city.events().iter().filter(|event| event["kind"] == "epoch_begun").count();

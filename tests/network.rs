@@ -27,16 +27,12 @@ fn crowd(city: &City, seed: u64) -> Crowd {
 }
 
 fn await_receipts(crowd: &Crowd, more: u64) {
-    let target = crowd.receipted() + more;
-    until("receipts", BOUND * 2, || (crowd.receipted() >= target).then_some(()));
+    crowd.await_receipts(more, BOUND * 2);
 }
 
 /// Lets the crowd come to rest, everything receipted and at the hub; gives what was receipted.
 fn settle(city: &City, crowd: Crowd) -> BTreeMap<Identified, Reported> {
-    crowd.hush();
-    until("every report to be receipted", BOUND * 4, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
-    crowd.finish()
+    city.settle(crowd, BOUND * 4)
 }
 
 fn assert_complete(city: &City) {

@@ -62,10 +62,7 @@ fn renewed(city: &City) {
 fn certificate_is_renewed_in_its_time_and_a_box_that_was_off_for_long_comes_back_by_itself() {
     let mut city = City::new(HOLDERS);
     let crowd = Crowd::start(city.site.udp(), &city.site.path("keys.json"), EVERY, 1);
-    let await_receipts = |more: u64| {
-        let target = crowd.receipted() + more;
-        until("receipts", BOUND * 2, || (crowd.receipted() >= target).then_some(()));
-    };
+    let await_receipts = |more: u64| crowd.await_receipts(more, BOUND * 2);
     await_receipts(50);
     city.await_depth(1000.0);
     let first = certificate(&city);
@@ -99,10 +96,7 @@ fn certificate_is_renewed_in_its_time_and_a_box_that_was_off_for_long_comes_back
     let alarms = city.ask(&["alarms", "--json"]);
     assert!(alarms.contains("\"expired\""), "a person hears of it: {alarms}");
 
-    crowd.hush();
-    until("every report to be receipted", BOUND * 2, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
-    let receipted = crowd.finish();
+    let receipted = city.settle(crowd, BOUND * 2);
     println!("{} reports receipted under three certificates", receipted.len());
     city.judge(&receipted);
     let (said, complete) = city.verify();

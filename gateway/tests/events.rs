@@ -10,13 +10,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kalitka_outbox::{Begun, Bounds, Opening, Outbox};
-use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Body, Events};
+use kalitka_protocol::event::Body;
 use kalitka_protocol::reason::{Grant, Verdict};
 use rustix::process::Signal;
 use support::reader::TestReader;
-use support::{BINARY, BUILDING, CARD, Gateway, PATIENCE, READER, Site};
+use support::{BINARY, CARD, Gateway, PATIENCE, READER, Site, each_event, outbox_of};
 
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -28,35 +26,14 @@ fn reader(running: &Gateway) -> TestReader {
 
 /// What a stopped gateway's outbox holds: the numbers of reports, and how many decisions.
 fn held(site: &Site) -> (Vec<u64>, usize) {
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let mut id = [0; 16];
-    let _ = hex::decode_to_slice(machine.trim(), &mut id);
-    let limits = Bounds { events_max: 1 << 30, bytes_max: 1 << 40, keep_acknowledged: 1 << 30 };
-    let folder = site.path("state/outbox");
-    let opening = Opening {
-        folder: &folder,
-        building: BUILDING,
-        machine: id,
-        fresh_epoch: EpochId(9),
-        known: None,
-        earlier: &[],
-        limits,
-    };
-    let (mut outbox, begun) = Outbox::open(opening).unwrap();
-    assert_eq!(begun, Begun::AsLeft);
+    let mut outbox = outbox_of(site);
     let (mut reports, mut decisions) = (Vec::new(), 0);
     for of in outbox.epochs().iter().rev() {
-        let mut next = of.oldest;
-        while let Some(run) = outbox.read(of.epoch, next, 1 << 20).unwrap() {
-            for event in Events::new(&run.events) {
-                match event.unwrap().event().unwrap().body {
-                    Body::Report(taken) => reports.push(taken.report.number),
-                    Body::Decision(_) => decisions += 1,
-                    _ => {}
-                }
-            }
-            next = run.first + u64::from(run.count);
-        }
+        each_event(&mut outbox, of.epoch, of.oldest, |event| match event.body {
+            Body::Report(taken) => reports.push(taken.report.number),
+            Body::Decision(_) => decisions += 1,
+            _ => {}
+        });
     }
     (reports, decisions)
 }

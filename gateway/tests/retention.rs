@@ -7,12 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use kalitka_outbox::{Begun, Bounds, Opening, Outbox};
-use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Body, Events};
+use kalitka_protocol::event::Body;
 use kalitka_protocol::reason::{Grant, Verdict};
 use support::reader::TestReader;
-use support::{BUILDING, CARD, Gateway, READER, Site, publisher, snapshot_made};
+use support::{BUILDING, CARD, Gateway, READER, Site, each_event, outbox_of, publisher, snapshot_made};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const RECORDED: &str = "kalitka_outbox_purged_total{told=\"recorded\"}";
@@ -65,37 +63,17 @@ fn is_in(folder: &Path, needle: &[u8]) -> bool {
 
 /// Of a stopped gateway's outbox: the numbers held, those that records of purges name, and how many tell of a person.
 fn held(site: &Site) -> (Vec<u64>, Vec<(u64, u64)>, usize) {
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let mut id = [0; 16];
-    let _ = hex::decode_to_slice(machine.trim(), &mut id);
-    let limits = Bounds { events_max: 1 << 30, bytes_max: 1 << 40, keep_acknowledged: 1 << 30 };
-    let folder = site.path("state/outbox");
-    let opening = Opening {
-        folder: &folder,
-        building: BUILDING,
-        machine: id,
-        fresh_epoch: EpochId(9),
-        known: None,
-        earlier: &[],
-        limits,
-    };
-    let (mut outbox, begun) = Outbox::open(opening).unwrap();
-    assert_eq!(begun, Begun::AsLeft);
+    let mut outbox = outbox_of(site);
     let (mut numbers, mut purged, mut persons) = (Vec::new(), Vec::new(), 0);
     let epoch = outbox.head().epoch;
-    let mut next = 1;
-    while let Some(run) = outbox.read(epoch, next, 1 << 20).unwrap() {
-        for event in Events::new(&run.events) {
-            let event = event.unwrap().event().unwrap();
-            numbers.push(event.header.number);
-            match event.body {
-                Body::Purged(record) => purged.push((record.first, record.last)),
-                Body::Report(_) | Body::Decision(_) => persons += 1,
-                _ => {}
-            }
+    each_event(&mut outbox, epoch, 1, |event| {
+        numbers.push(event.header.number);
+        match event.body {
+            Body::Purged(record) => purged.push((record.first, record.last)),
+            Body::Report(_) | Body::Decision(_) => persons += 1,
+            _ => {}
         }
-        next = run.first + u64::from(run.count);
-    }
+    });
     (numbers, purged, persons)
 }
 

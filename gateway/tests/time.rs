@@ -7,15 +7,13 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kalitka_outbox::{Begun, Bounds, Opening, Outbox};
-use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Body, ClockQuality, EventHeader, Events};
+use kalitka_protocol::event::{Body, ClockQuality, EventHeader};
 use kalitka_protocol::reason::{Denial, Grant, Verdict};
 use kalitka_snapshot::roster::Roster;
 use rustix::process::Signal;
 use support::clock::WallClock;
 use support::reader::TestReader;
-use support::{BUILDING, Gateway, PATIENCE, Site, publisher};
+use support::{BUILDING, Gateway, PATIENCE, Site, each_event, outbox_of, publisher};
 
 /// 2026-11-23 10:00 UTC, a Monday, when the snapshot was made.
 const CREATED: i64 = 1_795_428_000;
@@ -116,46 +114,24 @@ impl Kept {
 fn stop(mut running: Gateway, site: &Site) -> Kept {
     running.signal(Signal::TERM);
     assert!(running.wait().success());
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let mut id = [0; 16];
-    let _ = hex::decode_to_slice(machine.trim(), &mut id);
-    let limits = Bounds { events_max: 1 << 30, bytes_max: 1 << 40, keep_acknowledged: 1 << 30 };
-    let folder = site.path("state/outbox");
-    let opening = Opening {
-        folder: &folder,
-        building: BUILDING,
-        machine: id,
-        fresh_epoch: EpochId(9),
-        known: None,
-        earlier: &[],
-        limits,
-    };
-    let (mut outbox, begun) = Outbox::open(opening).unwrap();
-    assert_eq!(begun, Begun::AsLeft);
+    let mut outbox = outbox_of(site);
     let head = outbox.head();
     let mut kept = Kept::default();
-    let mut next = 1;
-    while let Some(run) = outbox.read(head.epoch, next, 1 << 20).unwrap() {
-        for event in Events::new(&run.events) {
-            let event = event.unwrap().event().unwrap();
-            kept.headers.push(event.header);
-            if matches!(event.body, Body::Report(_) | Body::Decision(_)) {
-                kept.workers.push(event.header);
+    each_event(&mut outbox, head.epoch, 1, |event| {
+        kept.headers.push(event.header);
+        match event.body {
+            Body::Report(_) => kept.reports += 1,
+            Body::Decision(decision) => {
+                let card = CARDS
+                    .into_iter()
+                    .find(|uid| decision.credential == kalitka_protocol::credential::Credential::from_uid(uid));
+                assert_eq!(decision.verdict, right(card.unwrap(), &event.header), "{event:?}");
+                *(if decision.verdict.is_grant() { &mut kept.grants } else { &mut kept.denials }) += 1;
             }
-            match event.body {
-                Body::Report(_) => kept.reports += 1,
-                Body::Decision(decision) => {
-                    let card = CARDS
-                        .into_iter()
-                        .find(|uid| decision.credential == kalitka_protocol::credential::Credential::from_uid(uid));
-                    assert_eq!(decision.verdict, right(card.unwrap(), &event.header), "{event:?}");
-                    *(if decision.verdict.is_grant() { &mut kept.grants } else { &mut kept.denials }) += 1;
-                }
-                _ => {}
-            }
+            _ => return,
         }
-        next = run.first + u64::from(run.count);
-    }
+        kept.workers.push(event.header);
+    });
     kept
 }
 

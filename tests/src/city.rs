@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
+use std::time::Duration;
 
 use kalitka_protocol::credential::CardRead;
 use serde_json::Value;
 
-use crate::crowd::{Identified, Reported};
+use crate::crowd::{Crowd, Identified, Reported};
 use crate::process::{Process, run, run_well};
 use crate::site::{BOUND, Site, get, sum, text};
 use crate::wait::{until, until_or};
@@ -173,6 +174,15 @@ impl City {
         until("the hub to have nearly everything", BOUND * 4, || {
             (self.site.metric("kalitka_outbox_depth_events", "") <= events).then_some(())
         });
+    }
+
+    /// Lets the crowd come to rest, everything receipted within `bound` and at the hub; gives what was receipted.
+    #[must_use]
+    pub fn settle(&self, crowd: Crowd, bound: Duration) -> BTreeMap<Identified, Reported> {
+        crowd.hush();
+        until("every report to be receipted", bound, || (crowd.waiting() == 0).then_some(()));
+        self.await_drained();
+        crowd.finish()
     }
 
     /// The reports at the hub, and those that are there twice.

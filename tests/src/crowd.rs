@@ -29,6 +29,8 @@ use kalitka_protocol::reason::{Direction, FallBack};
 use kalitka_protocol::{BootId, LogId, ReaderId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::wait::until;
+
 /// Reports that a reader keeps.
 const MEMORY: usize = 256;
 /// How long the thread waits for datagrams at most before it looks at its timers.
@@ -167,6 +169,15 @@ impl Crowd {
     #[must_use]
     pub fn receipted(&self) -> u64 {
         self.shared.receipted.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `more` reports than by now are receipted.
+    ///
+    /// # Panics
+    /// When they are not within `bound`.
+    pub fn await_receipts(&self, more: u64, bound: Duration) {
+        let target = self.receipted() + more;
+        until("receipts", bound, || (self.receipted() >= target).then_some(()));
     }
 
     /// Reports that no receipt covers yet.

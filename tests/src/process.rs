@@ -26,6 +26,18 @@ pub fn program(name: &str) -> PathBuf {
     FOLDER.get_or_init(build).join(name)
 }
 
+/// Cargo, as it runs this, without what it tells a running program of that program's package: it would change how others are
+/// built.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
 fn build() -> PathBuf {
     if let Some(folder) = std::env::var_os("KALITKA_PROGRAMS") {
         return folder.into();
@@ -33,18 +45,13 @@ fn build() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let profile_folder = exe.ancestors().find(|folder| !folder.ends_with("deps") && folder.join("deps").is_dir());
     let profile_folder = profile_folder.expect("a test runs from a target folder").to_path_buf();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.args(["build", "--locked", "--quiet", "--target-dir"]).arg(profile_folder.parent().unwrap());
     for name in PROGRAMS {
         cargo.args(["--bin", name]);
     }
     if profile_folder.ends_with("release") {
         cargo.arg("--release");
-    }
-    // What cargo tells a running test of the package under test would change how the programs are built.
-    let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-        cargo.env_remove(name);
     }
     let status = cargo.current_dir(root()).status().unwrap();
     assert!(status.success(), "the programs do not build");

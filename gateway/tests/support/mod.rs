@@ -14,6 +14,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
+use kalitka_outbox::{Begun, Bounds, Opening, Outbox};
+use kalitka_protocol::EpochId;
+use kalitka_protocol::event::{Event, Events};
 use kalitka_snapshot::roster::Roster;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -172,6 +175,37 @@ impl Site {
         gateway.udp = serving["udp"].as_str().unwrap().parse().unwrap();
         gateway.http = serving["http"].as_str().unwrap().parse().unwrap();
         gateway
+    }
+}
+
+/// The outbox of a stopped gateway, which is found exactly as it was left.
+pub(crate) fn outbox_of(site: &Site) -> Outbox {
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let mut id = [0; 16];
+    let _ = hex::decode_to_slice(machine.trim(), &mut id);
+    let limits = Bounds { events_max: 1 << 30, bytes_max: 1 << 40, keep_acknowledged: 1 << 30 };
+    let folder = site.path("state/outbox");
+    let opening = Opening {
+        folder: &folder,
+        building: BUILDING,
+        machine: id,
+        fresh_epoch: EpochId(9),
+        known: None,
+        earlier: &[],
+        limits,
+    };
+    let (outbox, begun) = Outbox::open(opening).unwrap();
+    assert_eq!(begun, Begun::AsLeft);
+    outbox
+}
+
+/// Visits the events of `epoch` that the outbox holds, from number `next` on.
+pub(crate) fn each_event(outbox: &mut Outbox, epoch: EpochId, mut next: u64, mut visit: impl FnMut(&Event<'_>)) {
+    while let Some(run) = outbox.read(epoch, next, 1 << 20).unwrap() {
+        for event in Events::new(&run.events) {
+            visit(&event.unwrap().event().unwrap());
+        }
+        next = run.first + u64::from(run.count);
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::fault::Fault;
 use super::verdict::Verdict;
+use crate::process::cargo;
 use crate::wait::until_or;
 
 /// How long a run may take, its building included.
@@ -72,13 +73,8 @@ impl Workshop {
         let log = self.target.with_extension("log");
         let file = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let errors = file.try_clone().map_err(|error| error.to_string())?;
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = cargo();
         cargo.args(fault.cargo_test()).current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
-        // What cargo tells a program that it runs would change how the copy is built.
-        let told = std::env::vars_os().map(|(name, _)| name);
-        for name in told.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-            cargo.env_remove(name);
-        }
         cargo.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
         let mut child = cargo.spawn().map_err(|error| format!("cargo: {error}"))?;
         if until_or(RUN_MAX, || child.try_wait().ok().flatten()).is_none() {
