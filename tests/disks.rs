@@ -106,6 +106,29 @@ fn while_syncs_hang_decisions_go_on_and_no_report_is_receipted() {
 }
 
 #[test]
+fn store_that_cannot_even_be_closed_ends_nothing() {
+    let mut sick = Sick::new();
+    let crowd = sick.crowd(seed());
+    let panicked = "sled panicked when it was closed";
+    // Which sync fails decides where sled is then; at some it panics when it is let go of.
+    for every in (2..=8).chain(2..=8) {
+        if sick.city.site.gateway().printed().contains(panicked) {
+            break;
+        }
+        let site = &sick.city.site;
+        let before = site.metric("kalitka_outbox_errors_total", "");
+        sick.gateways.fault(Fault::new(&[Op::Sync], Ill::Io).of("/outbox").every(every));
+        until("openings that fail", BOUND, || {
+            (site.metric("kalitka_outbox_errors_total", "") >= before + 4.0).then_some(())
+        });
+        sick.gateways.heal();
+        await_receipts(&crowd, 50);
+    }
+    assert!(sick.city.site.gateway().printed().contains(panicked), "no such panic was met");
+    settle_and_judge(&sick.city, crowd);
+}
+
+#[test]
 fn every_passing_fault_is_lived_through_and_no_receipted_report_is_lost() {
     let mut rng = Rng::with_seed(seed());
     let mut sick = Sick::new();

@@ -146,11 +146,8 @@ fn restore_an_older(what: &str) {
     copy(&folder, &older);
     city.site.start();
     await_receipts(&crowd, 300);
-    crowd.hush();
-    until("every report to be receipted", BOUND, || (crowd.waiting() == 0).then_some(()));
-    city.await_drained();
+    let before = city.settle(crowd, BOUND);
     city.site.gateway().kill();
-    let before = crowd.finish();
     fs::remove_dir_all(&folder).unwrap();
     copy(&older, &folder);
     city.site.start();

@@ -182,7 +182,10 @@ impl City {
         crowd.hush();
         until("every report to be receipted", bound, || (crowd.waiting() == 0).then_some(()));
         self.await_drained();
-        crowd.finish()
+        let receipted = crowd.finish();
+        // What a gauge shows may be older than the newest commit.
+        self.await_reports(&receipted);
+        receipted
     }
 
     /// The reports at the hub, and those that are there twice.
@@ -200,18 +203,23 @@ impl City {
         (kept, doubled)
     }
 
+    /// The reports at the hub, and those that are there twice, as soon as all that were `receipted` are there: what got new
+    /// identities may still be on its way though nothing waits.
+    fn await_reports(
+        &self,
+        receipted: &BTreeMap<Identified, Reported>,
+    ) -> (BTreeMap<Identified, Value>, Vec<Identified>) {
+        let all = until_or(BOUND, || Some(self.reports()).filter(|(kept, _)| missing(receipted, kept).is_empty()));
+        all.unwrap_or_else(|| self.reports())
+    }
+
     /// Compares what readers were `receipted` with the reports at the hub, one by one.
     ///
     /// # Panics
     /// When one is missing there, there twice, or there otherwise than it was sent.
     pub fn judge(&self, receipted: &BTreeMap<Identified, Reported>) {
-        let lost_of = |kept: &BTreeMap<Identified, Value>| -> Vec<Identified> {
-            receipted.keys().filter(|identity| !kept.contains_key(identity)).copied().collect()
-        };
-        // What got new identities may still be on its way though nothing waits.
-        let all = until_or(BOUND, || Some(self.reports()).filter(|(kept, _)| lost_of(kept).is_empty()));
-        let (kept, doubled) = all.unwrap_or_else(|| self.reports());
-        let lost = lost_of(&kept);
+        let (kept, doubled) = self.await_reports(receipted);
+        let lost = missing(receipted, &kept);
         let some = |of: &[Identified]| format!("{:?} and {} in all", of.iter().take(10).collect::<Vec<_>>(), of.len());
         assert!(lost.is_empty(), "of {} receipted are lost: {}\n{}", receipted.len(), some(&lost), self.verify().0);
         assert!(doubled.is_empty(), "doubled: {}\n{}", some(&doubled), self.verify().0);
@@ -226,4 +234,8 @@ impl City {
             );
         }
     }
+}
+
+fn missing(receipted: &BTreeMap<Identified, Reported>, kept: &BTreeMap<Identified, Value>) -> Vec<Identified> {
+    receipted.keys().filter(|identity| !kept.contains_key(identity)).copied().collect()
 }

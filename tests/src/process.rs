@@ -14,6 +14,8 @@ use crate::wait::until;
 
 const PROGRAMS: [&str; 4] = ["kalitka-snapshot", "kalitka-gateway", "kalitka-hub", "kalitka-loadgen"];
 const END_BOUND: Duration = Duration::from_secs(20);
+/// Of what a program has printed, so many lines are shown when its test fails.
+const LINES_SHOWN: usize = 60;
 
 /// The path of one of our programs: in the folder `KALITKA_PROGRAMS`, to test programs as they were shipped, or else built
 /// in the profile and target folder of the running test.
@@ -149,5 +151,13 @@ impl Drop for Process {
         // Both fail only when it has ended and been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("{} ends so:\n{}", self.output.display(), last_lines(&self.printed()));
+        }
     }
+}
+
+fn last_lines(text: &str) -> &str {
+    let begins = text.rmatch_indices('\n').nth(LINES_SHOWN).map_or(0, |(at, _)| at + 1);
+    &text[begins..]
 }

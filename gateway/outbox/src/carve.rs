@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::Events;
+use memchr::memmem;
 
 use crate::block::{self, BlockHeader};
 use crate::error::StoreError;
@@ -208,12 +209,10 @@ impl Kept {
         let paths = if folder.is_dir() { files_under(folder)? } else { Vec::new() };
         for path in &paths {
             look_into(&File::open(path)?, unreadable, &mut |_| (), &mut |bytes, _| {
-                take_record(&mut kept.records, bytes)
+                take_record(&mut kept.records, bytes).or_else(|| kept.take_block(bytes))
             })?;
         }
-        for path in &paths {
-            look_into(&File::open(path)?, unreadable, &mut |_| (), &mut |bytes, _| kept.take_block(bytes))?;
-        }
+        kept.drop_acknowledged();
         Ok(kept)
     }
 
@@ -221,7 +220,8 @@ impl Kept {
         let block = block::parse_front(bytes)?;
         let BlockHeader { ordinal, first, sequence, .. } = block.header;
         let len = BLOCK_HEADER_LEN + block.events.len();
-        let acknowledged = self.records.get(&ordinal).map_or(0, |record| record.acknowledged);
+        // More may be acknowledged by a record that lies further on.
+        let acknowledged = self.acknowledged(ordinal);
         let newer = self.blocks.get(&(ordinal, first)).is_none_or(|(known, _)| *known < sequence);
         if block.header.last() > acknowledged && newer {
             let replaced = self.blocks.insert((ordinal, first), (sequence, bytes[..len].to_vec()));
@@ -232,6 +232,18 @@ impl Kept {
             self.bytes -= self.blocks.pop_first().map_or(self.bytes, |(_, (_, value))| value.len());
         }
         Some(len)
+    }
+
+    fn acknowledged(&self, ordinal: u64) -> u64 {
+        self.records.get(&ordinal).map_or(0, |record| record.acknowledged)
+    }
+
+    fn drop_acknowledged(&mut self) {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.retain(|&(ordinal, _), (_, value)| {
+            block::header_of(value).is_some_and(|header| header.last() > self.acknowledged(ordinal))
+        });
+        self.blocks = blocks;
     }
 
     /// Whether numbers are missing between blocks of the newest epoch. Were such a store opened, sled would take the place for its
@@ -310,12 +322,12 @@ fn look_into(
 
 /// Looks at what begins in `window` before `whole_to`; gives where the next window begins.
 fn look_at(window: &[u8], whole_to: usize, base: u64, take: &mut dyn FnMut(&[u8], u64) -> Option<usize>) -> usize {
+    let reach = window.len().min(whole_to + MAGIC_START.len() - 1);
     let mut at = 0;
     while at < whole_to {
-        let Some(ahead) = window[at..whole_to].iter().position(|&byte| byte == MAGIC_START[0]) else { return whole_to };
+        let Some(ahead) = memmem::find(&window[at..reach], &MAGIC_START) else { return whole_to };
         at += ahead;
-        let may_begin = window[at..].starts_with(&MAGIC_START);
-        at += if may_begin { take(&window[at..], base + at as u64).unwrap_or(1) } else { 1 };
+        at += take(&window[at..], base + at as u64).unwrap_or(1);
     }
     at
 }

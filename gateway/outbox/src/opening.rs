@@ -17,7 +17,7 @@ use crate::record::{Record, Void};
 use crate::reissue::begun;
 use crate::store::Store;
 use crate::types::{Begun, Head, NewEpochWhy, Opening};
-use crate::yard::{Found, Yard, close};
+use crate::yard::{Found, Yard};
 
 /// What is known of the store from elsewhere.
 #[derive(Clone, Copy)]
@@ -115,7 +115,7 @@ impl Outbox {
         let room = self.room().map_err(|error| self.yard.io("look at the disk", error))?;
         self.yard.need(DISK_RESERVE, room)?;
         self.yard.probe()?;
-        close(self.store.take());
+        drop(self.store.take());
         self.reopens += 1;
         let found = self.yard.reopen(poison == Poison::Distrusted, self.head().number, unreadable)?;
         let known = Known::Exactly(self.head());

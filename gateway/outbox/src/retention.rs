@@ -14,7 +14,6 @@ use crate::limits::PURGE_BLOCKS_MAX;
 use crate::outbox::Outbox;
 use crate::reading;
 use crate::store::Key;
-use crate::yard::close;
 
 /// Before this moment, the beginning of 2026, no clock of a gateway can be right.
 const PLAUSIBLE_FROM_US: i64 = 1_767_225_600_000_000;
@@ -159,14 +158,14 @@ impl Outbox {
         match self.yard.copy_afresh(old.as_mut(), self.ledger.blocks()) {
             Ok((store, named)) => {
                 // Closed before its folder goes: what it does on its way out is done then.
-                close(Some(old));
+                drop(old);
                 match self.yard.replace(named) {
                     Ok(()) => {
                         (self.store, self.oldest_known, self.remnants) = (Some(store), None, false);
                         Ok(())
                     }
                     Err(error) => {
-                        close(Some(store));
+                        drop(store);
                         Err(self.fail(StoreError::Io(error)))
                     }
                 }

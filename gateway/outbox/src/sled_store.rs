@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -48,11 +48,32 @@ impl Barrier for Disk {
     }
 }
 
+/// An open sled. It panics on its way out when its last writes fail: that ends nobody else.
+#[derive(Debug)]
+struct Database(Option<sled::Db>);
+
+impl Deref for Database {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("taken only when dropped"))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::warn!("sled panicked when it was closed");
+        }
+    }
+}
+
 /// One sled database.
 #[derive(Debug)]
 pub(crate) struct SledStore {
     folder: PathBuf,
-    db: sled::Db,
+    db: Database,
     /// Our own handle of sled's data file, for the sync that sled leaves out.
     data: File,
     barrier: Box<dyn Barrier>,
@@ -66,7 +87,7 @@ impl SledStore {
     pub(crate) fn open(folder: &Path, barrier: Box<dyn Barrier>) -> Result<Self, StoreError> {
         fs::create_dir_all(folder)?;
         remove_leftovers(folder)?;
-        let db = open_guarded(configuration(folder))?;
+        let db = Database(Some(open_guarded(configuration(folder))?));
         let data = File::open(folder.join(DATA_NAME))?;
         sync_names(folder)?;
         let store = Self { folder: folder.to_path_buf(), db, data, barrier };

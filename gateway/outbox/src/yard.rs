@@ -3,7 +3,6 @@
 mod renewal;
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use kalitka_protocol::event::Loss;
@@ -355,11 +354,4 @@ pub(crate) fn look_at_copy(kind: Kind, folder: &Path, building: u32, known: Opti
         return Err(StoreError::Damaged("it ends before its mark, or holds other events there".into()));
     }
     Ok(())
-}
-
-/// Lets go of a store that has failed; what it does on its way out is its own affair.
-pub(crate) fn close(store: Option<Box<dyn Store>>) {
-    if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
-        tracing::warn!("the outbox's store panicked when it was closed");
-    }
 }

@@ -1,8 +1,9 @@
 //! What the uplink asks for: where to go on, events, and what the hub has made of them (SPEC 15.4 to 15.6, 15.13).
 
-use kalitka_outbox::{NewEpochWhy, Resume};
+use kalitka_outbox::{EpochSummary, NewEpochWhy, Resume};
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::Body;
+use kalitka_protocol::limits::EARLIER_EPOCHS_MAX;
 use kalitka_protocol::upstream::{Earlier, Hello, Position};
 use kalitka_uplink::{Leg, Request, Run};
 
@@ -45,21 +46,15 @@ impl Journal {
         }
     }
 
-    /// The hello of a connection, once there is something to say.
-    fn hello(&mut self) -> Option<Hello> {
+    /// The hello of a connection, once there is something to say, and whether it names every epoch of which something waits.
+    fn hello(&mut self) -> Option<(Hello, bool)> {
         let generation = self.generation();
         let outbox = self.store.readable()?;
         let head = outbox.head();
         let epochs = outbox.epochs();
         let present = epochs.iter().find(|of| of.epoch == head.epoch)?;
-        let mut earlier = Earlier::new();
-        for of in epochs.iter().filter(|of| of.epoch != head.epoch) {
-            // More than fit: the newest are named, and the others when those are gone.
-            if earlier.push(of.epoch).is_err() {
-                break;
-            }
-        }
-        Some(Hello {
+        let (earlier, names_all) = earlier(epochs.iter().filter(|of| of.epoch != head.epoch));
+        let hello = Hello {
             building: self.building,
             epoch: head.epoch,
             last: head.number,
@@ -67,7 +62,8 @@ impl Journal {
             oldest: present.oldest,
             generation,
             earlier,
-        })
+        };
+        Some((hello, names_all))
     }
 
     /// What follows from the hub's position is durable before anything is sent by it.
@@ -144,5 +140,53 @@ impl Journal {
         );
         self.show_head();
         Ok(())
+    }
+}
+
+/// Of `epochs`, newest first, those that a hello names, and whether they are all of which something waits for the hub. Of
+/// more than it has room for the oldest that wait come first: the hub takes their events and closes their losses, and the
+/// next hello names others.
+fn earlier<'a>(epochs: impl DoubleEndedIterator<Item = &'a EpochSummary> + Clone) -> (Earlier, bool) {
+    let waits = |of: &&EpochSummary| of.acknowledged < of.last || of.loss_open.is_some();
+    let waiting = epochs.clone().filter(waits).count();
+    let (old, others) = (epochs.clone().rev().filter(waits), epochs.clone().filter(|of| !waits(of)));
+    let others = others.take(EARLIER_EPOCHS_MAX.saturating_sub(waiting));
+    let named: Vec<_> = old.take(EARLIER_EPOCHS_MAX).chain(others).map(|of| of.epoch).collect();
+    let mut earlier = Earlier::new();
+    let have_room = epochs.filter(|of| named.contains(&of.epoch)).all(|of| earlier.push(of.epoch).is_ok());
+    (earlier, have_room && waiting <= EARLIER_EPOCHS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hello_names_what_waits_first_and_says_when_it_has_no_room_for_all() {
+        let epoch = |number: u64, waits: bool, loss_open: bool| EpochSummary {
+            epoch: EpochId(number),
+            oldest: 1,
+            last: 5,
+            hash: [0; 32],
+            acknowledged: if waits { 4 } else { 5 },
+            loss_open: loss_open.then_some(6),
+        };
+        // Of how many earlier epochs, which wait; which are named, newest first, and whether all are.
+        let cases: [(u64, Vec<u64>, Vec<u64>, bool); 5] = [
+            (0, vec![], vec![], true),
+            (15, vec![3], (1..=15).rev().collect(), true),
+            (20, vec![1, 2], (8..=20).chain([1, 2]).rev().collect::<Vec<_>>(), true),
+            (20, (1..=20).collect(), (1..=15).rev().collect(), false),
+            (30, (10..=25).collect(), (10..=24).rev().collect(), false),
+        ];
+        for (count, waiting, mut expected, all) in cases {
+            expected.sort_unstable_by(|one, other| other.cmp(one));
+            let waits = |number| waiting.contains(&number);
+            let epochs: Vec<_> =
+                (1..=count).rev().map(|n| epoch(n, waits(n) && n % 2 == 0, waits(n) && n % 2 == 1)).collect();
+            let (named, names_all) = earlier(epochs.iter());
+            let named: Vec<_> = named.as_slice().iter().map(|epoch| epoch.0).collect();
+            assert_eq!((named, names_all), (expected, all), "{count} {waiting:?}");
+        }
     }
 }

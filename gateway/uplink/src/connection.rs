@@ -51,7 +51,8 @@ async fn attend(context: &Context, connection: &Connection, is_good: &AtomicBool
     // Before the hello: what is committed from then on travels live.
     let commits = context.port.live.subscribe();
     let greeted = timeout(CONNECT_PATIENCE, greet(context, connection)).await;
-    let (send, receive, position) = greeted.map_err(|_| End::Lost("the hub does not say its position".into()))??;
+    let greeted = greeted.map_err(|_| End::Lost("the hub does not say its position".into()))??;
+    let Greeted { send, receive, position, names_all } = greeted;
     let ask = |reply| Request::Position { position: position.clone(), reply };
     let legs = context.port.ask("the hub's position", ask).await?.map_err(End::Journal)?;
     Tally::add(&context.tally.connections, 1);
@@ -59,7 +60,7 @@ async fn attend(context: &Context, connection: &Connection, is_good: &AtomicBool
     tracing::info!(hub = %connection.remote_address(), "connected to the hub");
     context.port.state.send_replace(up);
     let window = Window::default();
-    let record = Record { context, connection, window: &window };
+    let record = Record { context, connection, window: &window, names_all };
     let ended = tokio::select! {
         ended = record.send(send, legs) => ended,
         ended = record.receive(receive) => ended,
@@ -79,9 +80,19 @@ async fn attend(context: &Context, connection: &Connection, is_good: &AtomicBool
     }
 }
 
+/// The record stream, and what was said on it first.
+struct Greeted {
+    send: SendStream,
+    receive: RecvStream,
+    position: Box<Position>,
+    /// Whether the hello names every epoch of which something waits.
+    names_all: bool,
+}
+
 /// Says hello and hears the position, which is the hub's first word.
-async fn greet(context: &Context, connection: &Connection) -> Result<(SendStream, RecvStream, Box<Position>), End> {
-    let hello: Hello = context.port.ask("its standing", |reply| Request::Standing { reply }).await?;
+async fn greet(context: &Context, connection: &Connection) -> Result<Greeted, End> {
+    let (hello, names_all): (Hello, bool) =
+        context.port.ask("its standing", |reply| Request::Standing { reply }).await?;
     let (mut send, mut receive) = connection.open_bi().await?;
     wire::send(&mut send, kind::HELLO, HELLO_LEN_MAX, |out| hello.emit(out)).await?;
     let message = loop {
@@ -102,7 +113,7 @@ async fn greet(context: &Context, connection: &Connection) -> Result<(SendStream
     if !position.answers(&hello) {
         return Err(End::malformed("a position", "it is not of the epochs in the hello"));
     }
-    Ok((send, receive, Box::new(position)))
+    Ok(Greeted { send, receive, position: Box::new(position), names_all })
 }
 
 /// Takes the streams that the hub opens, each by the kind of its first message.

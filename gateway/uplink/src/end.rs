@@ -17,7 +17,7 @@ pub(crate) enum End {
     Lost(String),
     /// The journal did not reply, or could not.
     Journal(String),
-    /// The journal has begun more epochs than were seen here: a new hello names them.
+    /// The journal has more epochs than were seen here or than one hello names: a new hello names them.
     EpochMissed,
     /// The certificate had expired, and there is a new one now.
     Renewed,
@@ -55,7 +55,7 @@ impl End {
             Self::ClosedByHub { code, text } => closed(*code, text),
             Self::Breach { text, .. } => format!("the hub sent what it may not: {text}; update the older of the two"),
             Self::Lost(text) | Self::Journal(text) => text.clone(),
-            Self::EpochMissed => "the journal has begun another epoch meanwhile".into(),
+            Self::EpochMissed => "the journal has further epochs; the next connection names them".into(),
             Self::Renewed => "the certificate had expired; the hub has renewed it".into(),
         }
     }

@@ -15,10 +15,10 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(20);
 /// Addresses of the hub's name that are tried, one after the other.
 pub(crate) const HUB_ADDRESSES_MAX: usize = 4;
-/// How long a handshake may take. What a hub that is away does not answer is sent again at gaps that double, so a short
-/// patience and a new attempt find one that is back sooner.
+/// How long the hub may be silent at first. What a hub that is away does not answer is sent again at gaps that double, so a
+/// short patience and a new attempt find one that is back sooner.
 pub(crate) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(4);
-/// How long the hub may then take, up to its position.
+/// How long a hub that has been heard may take for the rest of the handshake, and then up to its position.
 pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long an enrolment may take.
 pub(crate) const ENROL_PATIENCE: Duration = Duration::from_secs(20);

@@ -53,8 +53,9 @@ impl Run {
 pub enum Request {
     /// The hello of a new connection (SPEC 15.4).
     Standing {
-        /// Gets it.
-        reply: oneshot::Sender<Hello>,
+        /// Gets it, and whether it names every epoch of which something waits for the hub: when not, another connection
+        /// follows as soon as what it names is through.
+        reply: oneshot::Sender<(Hello, bool)>,
     },
     /// The hub's position (SPEC 15.5). It has been checked to answer the hello.
     Position {

@@ -27,6 +27,8 @@ pub(crate) struct Record<'a> {
     pub(crate) context: &'a Context,
     pub(crate) connection: &'a Connection,
     pub(crate) window: &'a Window,
+    /// Whether the hello names every epoch of which something waits for the hub.
+    pub(crate) names_all: bool,
 }
 
 impl Record<'_> {
@@ -177,11 +179,14 @@ impl Record<'_> {
         Ok(())
     }
 
-    /// Ends when batches stay unacknowledged for too long.
+    /// Ends when batches stay unacknowledged for too long, or when all are acknowledged and another hello has more to name.
     pub(crate) async fn watch(&self) -> Result<Infallible, End> {
         loop {
             sleep(KEEP_ALIVE).await;
             let now = (self.context.clock)();
+            if self.window.oldest().is_none() && !self.names_all {
+                return Err(End::EpochMissed);
+            }
             if self.window.oldest().is_some_and(|sent| now.saturating_sub(sent) > ACKNOWLEDGEMENT_PATIENCE) {
                 return Err(End::Lost("the hub acknowledges nothing; look after its disk".into()));
             }

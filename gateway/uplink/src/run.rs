@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kalitka_protocol::EpochId;
 use kalitka_protocol::upstream::{ALPN, ALPN_RENEW, HUB_NAME, close};
-use quinn::{Connection, Endpoint, VarInt};
+use quinn::{Connecting, Connection, ConnectionError, Endpoint, VarInt};
 use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -19,8 +19,8 @@ use crate::connection::{Context, serve};
 use crate::end::End;
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{
-    BACKOFF_FIRST, EPOCHS_MAX, GOOD_AFTER, HANDSHAKE_PATIENCE, HUB_ADDRESSES_MAX, SECOND_CONNECTION_PAUSE_MAX,
-    SHUTDOWN_PATIENCE, SOMEBODY_PAUSE,
+    BACKOFF_FIRST, CONNECT_PATIENCE, EPOCHS_MAX, GOOD_AFTER, HANDSHAKE_PATIENCE, HUB_ADDRESSES_MAX,
+    SECOND_CONNECTION_PAUSE_MAX, SHUTDOWN_PATIENCE, SOMEBODY_PAUSE,
 };
 use crate::port::{Port, Run, State};
 use crate::tally::Tally;
@@ -194,13 +194,19 @@ async fn connect(context: &Context, alpn: &[u8], tried: &mut Tried) -> Result<Co
         tried.endpoint = Some(endpoint.clone());
         let connecting = endpoint.connect_with(config.clone(), address, HUB_NAME);
         let connecting = connecting.map_err(|error| End::Lost(format!("{hub}: {error}")))?;
-        match timeout(HANDSHAKE_PATIENCE, connecting).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => end = error.into(),
-            Err(_) => end = quinn::ConnectionError::TimedOut.into(),
+        match handshake(connecting).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => end = error.into(),
         }
     }
     Err(end)
+}
+
+/// Waits long for a hub that has been heard, which may have a whole city to greet, and not for one that says nothing.
+async fn handshake(mut connecting: Connecting) -> Result<Connection, ConnectionError> {
+    let silent = |_| ConnectionError::TimedOut;
+    timeout(HANDSHAKE_PATIENCE, connecting.handshake_data()).await.map_err(silent)??;
+    timeout(CONNECT_PATIENCE, connecting).await.map_err(silent)?
 }
 
 /// A socket of the family of `hub`.

@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::chain_all;
+use kalitka_protocol::limits::EARLIER_EPOCHS_MAX;
 use kalitka_protocol::upstream::{
     Batch, Checkpoint, Pace, Position, PositionEntry, batch_signed, checkpoint_signed, close, kind,
 };
@@ -124,6 +126,32 @@ fn epoch_that_was_passed_over_comes_by_a_new_hello() {
         link.position(&position).await;
         keep_until(&mut link, SECOND, 1).await;
         keep_until(&mut link, THIRD, 1).await;
+    });
+}
+
+/// SPEC 15.4.
+#[test]
+fn epochs_that_one_hello_has_no_room_for_come_by_the_next() {
+    within_a_minute(async {
+        let rig = Rig::start();
+        let more = 2 * EARLIER_EPOCHS_MAX as u64 + 3;
+        (1..more).for_each(|place| rig.journal.begin_unseen(EpochId(EPOCH.0 + place)));
+        rig.journal.begin(EpochId(EPOCH.0 + more));
+        let (mut kept, mut connections) = (BTreeSet::new(), 0);
+        while kept.len() as u64 <= more {
+            let mut link = rig.hub.fresh().await;
+            connections += 1;
+            let before: Vec<EpochId> = link.hello.earlier.as_slice().iter().rev().copied().collect();
+            assert!(before.is_sorted() && before.len() <= EARLIER_EPOCHS_MAX, "{before:?}");
+            for epoch in before.into_iter().chain([link.hello.epoch]) {
+                keep_until(&mut link, epoch, 1).await;
+                kept.insert(epoch);
+            }
+            if kept.len() as u64 <= more {
+                assert_eq!(closed_by_gateway(&link).await, 0);
+            }
+        }
+        assert_eq!(connections, 3);
     });
 }
 

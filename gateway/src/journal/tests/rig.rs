@@ -234,7 +234,7 @@ impl Rig {
     pub(super) fn standing(&self) -> Hello {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(hello) = self.asked(|reply| Request::Standing { reply }) {
+            if let Some((hello, _)) = self.asked(|reply| Request::Standing { reply }) {
                 return hello;
             }
             assert!(Instant::now() < deadline, "the outbox does not open");

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Body, ClockQuality, EpochBegun, Event, EventHeader, GatewayStarted, chain};
+use kalitka_protocol::limits::EARLIER_EPOCHS_MAX;
 use kalitka_protocol::upstream::{CommandOutcome, Earlier, Hello, Position};
 use kalitka_protocol::wire::Writer;
 use kalitka_uplink::{Busy, HeadSeen, Leg, Request, Run};
@@ -174,13 +175,20 @@ impl Journal {
     }
 }
 
-fn hello(book: &Book, building: u32) -> Hello {
+fn hello(book: &Book, building: u32) -> (Hello, bool) {
     let (present, before) = book.epochs.split_last().unwrap();
+    let waits = |epoch: &&Epoch| !book.acknowledged.contains(&(epoch.id, epoch.events.len() as u64));
+    let named: Vec<_> = if before.len() <= EARLIER_EPOCHS_MAX {
+        before.iter().collect()
+    } else {
+        before.iter().filter(waits).take(EARLIER_EPOCHS_MAX).collect()
+    };
+    let names_all = before.iter().filter(waits).count() <= EARLIER_EPOCHS_MAX;
     let mut earlier = Earlier::new();
-    before.iter().rev().for_each(|epoch| earlier.push(epoch.id).unwrap());
+    named.iter().rev().for_each(|epoch| earlier.push(epoch.id).unwrap());
     let last = present.events.len() as u64;
     let hash = present.events.last().map_or([0; 32], |(_, hash)| *hash);
-    Hello { building, epoch: present.id, last, hash, oldest: 1, generation: 0, earlier }
+    (Hello { building, epoch: present.id, last, hash, oldest: 1, generation: 0, earlier }, names_all)
 }
 
 fn legs(position: &Position) -> Vec<Leg> {
