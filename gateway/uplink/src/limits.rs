@@ -15,9 +15,15 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(20);
 /// Addresses of the hub's name that are tried, one after the other.
 pub(crate) const HUB_ADDRESSES_MAX: usize = 4;
-/// How long the hub may be silent at first. What a hub that is away does not answer is sent again at gaps that double, so a
-/// short patience and a new attempt find one that is back sooner.
-pub(crate) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(4);
+/// How long the hub may be silent in an attempt, at most and at least.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(4);
+/// See [`SILENCE_MAX`].
+pub(crate) const SILENCE_MIN: Duration = Duration::from_millis(600);
+/// Between the two it is one part in so many of the pause that would follow.
+pub(crate) const SILENCE_PART: u32 = 20;
+/// What a round trip is taken for before there was one: what is not answered is sent again after three of it, and then at
+/// gaps that double. RFC 9002, section 6.2.2, gives 333 ms, by which a short attempt would be one packet.
+pub(crate) const ROUND_TRIP_FIRST: Duration = Duration::from_millis(100);
 /// How long a hub that has been heard may take for the rest of the handshake, and then up to its position.
 pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long an enrolment may take.
@@ -39,10 +45,9 @@ pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
 /// Streams that the hub may have open at a time: commands, one snapshot, and one that is just ending.
 pub(crate) const STREAMS_MAX: u32 = 3;
 
-/// The first pause between two attempts is random below this; each further one doubles it.
-pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-/// No pause is longer; one that would be is half of this at least, so that nobody waits much longer than the others for a hub
-/// that was away.
+/// The first pause between two attempts is at most this; each further one doubles it.
+pub(crate) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// No pause is longer.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The pause while only a person can help, at most; half of it at least.
 pub(crate) const SOMEBODY_PAUSE: Duration = Duration::from_secs(60);
@@ -103,5 +108,7 @@ const _: () = {
     assert!(BATCH_EVENTS_BYTES <= BATCH_EVENTS_MAX);
     assert!(BATCH_EVENTS_BYTES_MIN <= BATCH_EVENTS_BYTES);
     assert!(BACKOFF_FIRST.as_millis() < BACKOFF_MAX.as_millis());
+    assert!(SILENCE_MIN.as_millis() < SILENCE_MAX.as_millis());
+    assert!(ROUND_TRIP_FIRST.as_millis() * 3 < SILENCE_MIN.as_millis());
     assert!(LIVE_SAVED_BYTES <= DATAGRAM_BUFFER_BYTES as u64);
 };

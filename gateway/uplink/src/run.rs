@@ -19,8 +19,8 @@ use crate::connection::{Context, serve};
 use crate::end::End;
 use crate::identity::{Identity, IdentityError};
 use crate::limits::{
-    BACKOFF_FIRST, CONNECT_PATIENCE, EPOCHS_MAX, GOOD_AFTER, HANDSHAKE_PATIENCE, HUB_ADDRESSES_MAX,
-    SECOND_CONNECTION_PAUSE_MAX, SHUTDOWN_PATIENCE, SOMEBODY_PAUSE,
+    BACKOFF_FIRST, CONNECT_PATIENCE, EPOCHS_MAX, GOOD_AFTER, HUB_ADDRESSES_MAX, SECOND_CONNECTION_PAUSE_MAX,
+    SHUTDOWN_PATIENCE, SOMEBODY_PAUSE,
 };
 use crate::port::{Port, Run, State};
 use crate::tally::Tally;
@@ -96,7 +96,7 @@ pub async fn run(
     loop {
         let attempt = backoff.failures().saturating_add(1);
         context.port.state.send_replace(State::Connecting { attempt });
-        let mut tried = Tried::default();
+        let mut tried = Tried { patience: backoff.patience(), ..Tried::default() };
         let end = tokio::select! {
             end = attempt_once(&mut context, &mut tried) => end,
             () = ended(&mut shutdown) => End::Shutdown,
@@ -133,6 +133,8 @@ struct Tried {
     /// Since when the connection stood.
     since: Option<Duration>,
     is_good: AtomicBool,
+    /// How long the hub may be silent.
+    patience: Duration,
 }
 
 impl Tried {
@@ -194,7 +196,7 @@ async fn connect(context: &Context, alpn: &[u8], tried: &mut Tried) -> Result<Co
         tried.endpoint = Some(endpoint.clone());
         let connecting = endpoint.connect_with(config.clone(), address, HUB_NAME);
         let connecting = connecting.map_err(|error| End::Lost(format!("{hub}: {error}")))?;
-        match handshake(connecting).await {
+        match handshake(connecting, tried.patience).await {
             Ok(connection) => return Ok(connection),
             Err(error) => end = error.into(),
         }
@@ -203,9 +205,9 @@ async fn connect(context: &Context, alpn: &[u8], tried: &mut Tried) -> Result<Co
 }
 
 /// Waits long for a hub that has been heard, which may have a whole city to greet, and not for one that says nothing.
-async fn handshake(mut connecting: Connecting) -> Result<Connection, ConnectionError> {
+async fn handshake(mut connecting: Connecting, patience: Duration) -> Result<Connection, ConnectionError> {
     let silent = |_| ConnectionError::TimedOut;
-    timeout(HANDSHAKE_PATIENCE, connecting.handshake_data()).await.map_err(silent)??;
+    timeout(patience, connecting.handshake_data()).await.map_err(silent)??;
     timeout(CONNECT_PATIENCE, connecting).await.map_err(silent)?
 }
 

@@ -15,7 +15,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, PeerIncompatible, R
 
 use crate::congestion::Congestion;
 use crate::identity::Identity;
-use crate::limits::{DATAGRAM_BUFFER_BYTES, IDLE_MAX, KEEP_ALIVE, SEND_WINDOW_BYTES, STREAMS_MAX};
+use crate::limits::{DATAGRAM_BUFFER_BYTES, IDLE_MAX, KEEP_ALIVE, ROUND_TRIP_FIRST, SEND_WINDOW_BYTES, STREAMS_MAX};
 
 /// A gateway's connection for the application protocol `alpn`: its certificate, and a hub under the pinned CA (SPEC 15.1).
 ///
@@ -63,6 +63,7 @@ fn quic(config: rustls::ClientConfig, congestion: Congestion) -> Result<ClientCo
 fn transport(congestion: Congestion) -> Result<TransportConfig, String> {
     let mut transport = TransportConfig::default();
     transport
+        .initial_rtt(ROUND_TRIP_FIRST)
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::try_from(IDLE_MAX).map_err(|error| error.to_string())?))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
