@@ -63,9 +63,10 @@ impl Disk {
         let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, free.max(1));
     }
 
-    /// Ends [`fill`](Self::fill).
+    /// Ends [`fill`](Self::fill), for a later power cut, too.
     pub fn make_room(&self) {
         fs::remove_file(self.filler()).unwrap();
+        rustix::fs::syncfs(fs::File::open(&self.folder).unwrap()).unwrap();
     }
 
     fn filler(&self) -> PathBuf {
