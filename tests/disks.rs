@@ -189,6 +189,35 @@ fn what_no_sync_confirmed_is_not_believed_after_a_power_cut() {
     settle_and_judge(&sick.city, crowd);
 }
 
+#[test]
+fn what_the_plain_log_has_receipted_outlives_a_power_cut() {
+    let mut sick = Sick::new();
+    let crowd = sick.crowd(seed());
+    await_receipts(&crowd, 50);
+    let on_refuge = |site: &Site| site.metric("kalitka_outbox_on_refuge", "") > 0.0;
+    for _ in 0..6 {
+        if on_refuge(&sick.city.site) {
+            break;
+        }
+        sick.gateways.fault(Fault::new(&[Op::Sync], Ill::Io).of("/outbox").next(1));
+        let before = sick.city.site.metric("kalitka_outbox_reopens_total", "");
+        until("a reopening", BOUND, || {
+            (sick.city.site.metric("kalitka_outbox_reopens_total", "") > before).then_some(())
+        });
+        sick.gateways.heal();
+        await_receipts(&crowd, 50);
+    }
+    assert!(on_refuge(&sick.city.site), "sled was opened too often and is still in use");
+    // What is receipted from now on is on this disk and nowhere else.
+    sick.city.hub().terminate();
+    await_receipts(&crowd, 200);
+    sick.city.site.gateway().kill();
+    sick.gateways.cut_power();
+    sick.city.start_hub();
+    sick.city.site.start();
+    settle_and_judge(&sick.city, crowd);
+}
+
 /// Starts the gateway with `fault` on its disk: it decides, receipts nothing, and is whole again when the disk is.
 fn start_with(name: &str, fault: Fault) {
     let mut sick = Sick::new();

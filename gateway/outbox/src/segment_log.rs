@@ -151,12 +151,16 @@ impl SegmentLog {
             return Ok(());
         }
         let number = number + 1;
-        self.writer.sync_data().map_err(StoreError::NotSynced)?;
+        self.sync_writer()?;
         self.writer = open_writer(&file_path(&self.folder, number))?;
         sync_folder(&self.folder)?;
         self.files.push_back(LogFile { number, len: 0, live: 0 });
         self.synced = 0;
         Ok(())
+    }
+
+    fn sync_writer(&self) -> Result<(), StoreError> {
+        self.writer.sync_data().map_err(StoreError::NotSynced)
     }
 
     /// Deletes the oldest files of which nothing is needed. What would keep the next one for little is written again; it goes
@@ -209,7 +213,7 @@ impl Store for SegmentLog {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.writer.sync_data().map_err(StoreError::NotSynced)?;
+        self.sync_writer()?;
         self.synced = self.files.back().map_or(0, |file| file.len);
         self.shed()
     }
