@@ -82,9 +82,9 @@ impl Clock {
         self.shared.committed_us.fetch_max(wall_us, Ordering::Relaxed);
     }
 
-    /// What [`committed`](Self::committed) has said.
-    pub(crate) fn newest_committed(&self) -> Option<i64> {
-        Some(self.shared.committed_us.load(Ordering::Relaxed)).filter(|&wall_us| wall_us > i64::MIN)
+    /// What [`committed`](Self::committed) has said, once.
+    pub(crate) fn take_committed(&self) -> Option<i64> {
+        Some(self.shared.committed_us.swap(i64::MIN, Ordering::Relaxed)).filter(|&wall_us| wall_us > i64::MIN)
     }
 
     /// Both clocks, and who vouches for the wall clock; always somebody when the configuration does.

@@ -39,7 +39,7 @@ impl Timekeeping {
 
     /// Reads the clocks. By what follows is decided once it is [`settled`](Self::settle).
     pub(crate) fn look(&mut self) -> Turn {
-        if let Some(wall_us) = self.clock.newest_committed() {
+        if let Some(wall_us) = self.clock.take_committed() {
             self.keeper.committed(wall_us);
         }
         let reading = self.clock.read(self.vouched);

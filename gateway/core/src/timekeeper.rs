@@ -108,7 +108,8 @@ impl Timekeeper {
         self.snapshot_us = plausible(created.0.saturating_mul(1_000_000));
     }
 
-    /// The newest durable event happened at `wall_us`, by the time that was decided by.
+    /// The newest durable event happened at `wall_us`, by the time that was decided by. To be told once: what a wall clock that
+    /// is vouched for has refuted since is no floor any more.
     pub fn committed(&mut self, wall_us: i64) {
         self.committed_us = plausible(wall_us).max(self.committed_us);
     }
@@ -133,8 +134,12 @@ impl Timekeeper {
         let is_steady = self.steady(reading, set);
         let next = if self.is_believed(reading, seen.is_none(), is_steady) {
             self.vouched_at = reading.monotonic;
-            self.highest_us =
-                Some(self.highest_us.filter(|_| !is_steady).map_or(offset_us, |high| high.max(offset_us)));
+            if is_steady {
+                // Whatever was thought to be later was wrong.
+                self.highest_us = None;
+                self.committed_us = self.committed_us.map(|committed| committed.min(reading.wall_us));
+            }
+            self.highest_us = self.highest_us.max(Some(offset_us));
             Reckoned { offset_us, quality: ClockQuality::Good }
         } else {
             self.hold(reading, set)

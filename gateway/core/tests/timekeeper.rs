@@ -213,6 +213,16 @@ fn unknown_time_becomes_held_with_the_first_floor_and_good_with_the_first_word()
 }
 
 #[test]
+fn time_that_was_found_to_be_wrong_is_no_floor_any_more() {
+    // The newest event of the run before bears the time of a service that was a year ahead.
+    let mut rig = Rig::new(T, Vouched).after_commit(T + 365 * 24 * HOUR);
+    rig.read();
+    let confirmed = i64::try_from(CLOCK_CONFIRM.as_micros()).unwrap();
+    assert_eq!(rig.wait(confirmed).read(), (0, Good));
+    assert_eq!(rig.wait(SECOND).says(Nobody).step(HOUR).read(), (0, Held));
+}
+
+#[test]
 fn snapshot_from_a_clock_ahead_does_not_unseat_a_good_time() {
     let mut rig = Rig::new(T, Vouched);
     rig.read();
@@ -224,6 +234,7 @@ fn snapshot_from_a_clock_ahead_does_not_unseat_a_good_time() {
 #[derive(Clone, Copy, Debug)]
 struct Step {
     reading: Reading,
+    /// Told with it.
     floor: Option<i64>,
     snapshot: Option<i64>,
 }
@@ -236,7 +247,13 @@ fn offset(reading: Reading) -> i64 {
 fn slowly(steps: &[Step]) -> Vec<(i64, ClockQuality)> {
     let mut told: Vec<(i64, ClockQuality)> = Vec::new();
     let mut believed: Vec<bool> = Vec::new();
-    for (place, &Step { reading, floor, snapshot }) in steps.iter().enumerate() {
+    for (place, &Step { reading, snapshot, .. }) in steps.iter().enumerate() {
+        // The newest commit, as far as no confirmed time lies before it.
+        let floor = (0..=place).fold(None, |newest: Option<i64>, at| {
+            let newest = newest.max(steps[at].floor);
+            let refuted = at < place && believed[at] && is_steady_at(steps, at);
+            newest.map(|newest| if refuted { newest.min(steps[at].reading.wall_us) } else { newest })
+        });
         let now = i64::try_from(reading.monotonic.as_micros()).unwrap();
         let jumped =
             |at: usize| at > 0 && (offset(steps[at].reading) - offset(steps[at - 1].reading)).abs() > CLOCK_JUMP_US;
@@ -299,7 +316,7 @@ fn random_steps(rng: &mut fastrand::Rng) -> Vec<(Step, bool)> {
     if rng.u8(..4) == 0 {
         offset_us = rng.i64(0..2 * T);
     }
-    let (mut floor, mut snapshot) = (None, None);
+    let mut snapshot = None;
     (0..rng.usize(1..60))
         .map(|_| {
             monotonic += match rng.u8(..20) {
@@ -321,9 +338,7 @@ fn random_steps(rng: &mut fastrand::Rng) -> Vec<(Step, bool)> {
                 let us = (T + rng.i64(-30 * HOUR..30 * HOUR)) / SECOND * SECOND;
                 snapshot = Some(if rng.u8(..8) == 0 { 0 } else { us }).filter(|us| *us >= PLAUSIBLE_FROM_US);
             }
-            if rng.u8(..15) == 0 {
-                floor = floor.max(Some(T + rng.i64(-30 * HOUR..30 * HOUR)));
-            }
+            let floor = (rng.u8(..15) == 0).then(|| T + rng.i64(-30 * HOUR..30 * HOUR));
             let wall_us = offset_us + i64::try_from(monotonic.as_micros()).unwrap();
             (Step { reading: Reading { monotonic, wall_us, word }, floor, snapshot }, snapshot_is_new)
         })
