@@ -210,6 +210,7 @@ impl Executor {
             None => damage::spoil(&state, how, seed),
         };
         damage::settle(&state);
+        self.witness.look_again(&state.join("outbox"));
         self.score(|score| score.log(&format!("blow {place}, {}, calm {calm}: {done}", how.label())));
         self.start(Who::Gateway);
         self.stage.cut_uplink(false);

@@ -1,8 +1,8 @@
 //! The judgement: what readers were receipted, and what stores held before they were damaged, against what the hub has.
 //!
 //! A receipted report has to be at the hub, once, as it was sent. One that is not there is *lost*, unless the harness
-//! destroyed it on the gateway's disk before the hub had it, which it knows from the [`Witness`], and a loss record at the hub
-//! names exactly the place where it stood: then it is *destroyed*. A number that is missing at the hub, or an event seen on a
+//! destroyed it on the gateway's disk before the hub had it, which it knows from the [`Witness`] (whole before, and not after),
+//! and a loss record at the hub names exactly the place where it stood: then it is *destroyed*. A number that is missing at the hub, or an event seen on a
 //! disk that has not come there, is an *unrecorded gap* unless a loss record names it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +111,9 @@ pub fn judge(
         match held.reports.get(identity).map(Vec::as_slice) {
             Some([event, ..]) if !is_as_sent(event, reported) => verdict.altered.push(*identity),
             Some([_, ..]) => {}
-            _ if witness.reports.get(identity).is_some_and(|places| named.covers_one_of(places)) => {
+            _ if !witness.spared.contains(identity)
+                && witness.reports.get(identity).is_some_and(|places| named.covers_one_of(places)) =>
+            {
                 verdict.destroyed += 1;
             }
             _ => verdict.lost.push(*identity),

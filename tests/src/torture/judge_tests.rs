@@ -64,6 +64,14 @@ fn destroyed_report_is_lost_unless_a_loss_record_names_its_very_place() {
 }
 
 #[test]
+fn loss_record_excuses_nothing_that_the_damage_has_spared() {
+    let events = [report(1, 1), begun(Some("a"), 1), loss(2, "a", 2, Some(2))];
+    let witness = Witness { spared: BTreeSet::from([(101, 7, 2)]), ..seen(2) };
+    let verdict = judge(&receipted(1..=2), &events, &Forks::new(), &witness);
+    assert_eq!((verdict.lost, verdict.destroyed), (vec![(101, 7, 2)], 0));
+}
+
+#[test]
 fn loss_record_alone_excuses_nothing_that_nobody_saw_on_the_disk() {
     let events = [report(1, 1), begun(Some("a"), 1), loss(2, "a", 2, Some(2))];
     assert_eq!(judge(&receipted(1..=2), &events, &Forks::new(), &Witness::default()).lost, [(101, 7, 2)]);

@@ -1,6 +1,8 @@
-//! What a gateway's store holds just before it is damaged, read from its raw files by nothing but gateway/outbox/FORMAT.md.
+//! What a gateway's store holds just before it is damaged and just after, read from its raw files by nothing but
+//! gateway/outbox/FORMAT.md.
 //!
-//! Every event found here is durable or was about to be. If it does not come to the hub, a loss record has to name it.
+//! Every event found before is durable or was about to be. If it does not come to the hub, a loss record has to name it; and
+//! a receipted report that is found after, too, was spared: nothing excuses its loss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,6 +31,8 @@ pub struct Witness {
     pub reports: BTreeMap<Identified, BTreeSet<Place>>,
     /// Where decisions stood.
     pub decisions: BTreeMap<Ask, BTreeSet<Place>>,
+    /// Reports that the newest damage which could meet them has left whole.
+    pub spared: BTreeSet<Identified>,
 }
 
 /// What an append that failed has left: blocks of this ordinal that begin above `number` do not count up to this sequence.
@@ -40,11 +44,27 @@ struct Void {
 }
 
 impl Witness {
-    /// Sees what is whole in the files under `folder`.
+    /// Sees what is whole in the files under `folder`, which are about to be damaged.
     ///
     /// # Panics
     /// When they cannot be read.
     pub fn look(&mut self, folder: &Path) {
+        let Self { reports, decisions, .. } = Self::of(folder);
+        self.spared.retain(|identity| !reports.contains_key(identity));
+        reports.into_iter().for_each(|(identity, places)| self.reports.entry(identity).or_default().extend(places));
+        decisions.into_iter().for_each(|(ask, places)| self.decisions.entry(ask).or_default().extend(places));
+    }
+
+    /// Sees what is still whole now that they are damaged.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    pub fn look_again(&mut self, folder: &Path) {
+        self.spared.extend(Self::of(folder).reports.into_keys());
+    }
+
+    fn of(folder: &Path) -> Self {
+        let mut seen = Self::default();
         let mut files = Vec::new();
         collect(folder, &mut files);
         let files: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
@@ -56,9 +76,10 @@ impl Witness {
         }
         for bytes in &files {
             for at in found(bytes, BLOCK) {
-                self.block(&bytes[at..], &voids);
+                seen.block(&bytes[at..], &voids);
             }
         }
+        seen
     }
 
     fn block(&mut self, bytes: &[u8], voids: &BTreeMap<u64, Void>) {
