@@ -1,5 +1,7 @@
 //! Going on after the hub has spoken: positions, new epochs, new identities.
 
+use std::io::ErrorKind;
+
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Events, Loss, LossCause, LossClosed, UNKNOWN_END, kind};
 use kalitka_protocol::upstream::{Position, PositionEntry};
@@ -7,6 +9,7 @@ use kalitka_protocol::upstream::{Position, PositionEntry};
 use crate::Outbox;
 use crate::error::AppendError;
 use crate::lab_tests::*;
+use crate::limits::DISK_RESERVE;
 use crate::types::{Begun, Bounds, Leg, NewEpochWhy, Resume};
 
 const E1: EpochId = EpochId(1);
@@ -279,4 +282,61 @@ fn folder_copied_at_each_sync_point_holds_all_that_was_acknowledged() {
         fill(&mut outbox, head.number + 3, 1);
     }
     assert_eq!(reached, durable.len() - 1);
+}
+
+/// Epoch 1 with 30 events whose identities the hub has given to others, and epoch 2 with 5 that are ours.
+fn about_to_move(site: &Site) -> (Outbox, Vec<Vec<u8>>) {
+    let mut outbox = site.filled(30, 10);
+    begin(&mut outbox, 2, NewEpochWhy::HubOther);
+    fill(&mut outbox, 5, 10);
+    let texts = sorted(texts(&mut outbox));
+    (outbox, texts)
+}
+
+fn sorted(mut texts: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    texts.sort();
+    texts
+}
+
+#[test]
+fn moving_whose_copies_are_not_confirmed_loses_and_doubles_nothing() {
+    for (without_sled, is_restarted) in [(false, false), (true, false), (false, true), (true, true)] {
+        let site = Site::new();
+        site.shared.with(|faults| faults.without_sled = without_sled);
+        let (mut outbox, before) = about_to_move(&site);
+        // The first commit is that of the moving's record, the second that of the copies.
+        site.shared.with(|faults| faults.commits.extend([None, Some((false, ErrorKind::Other))]));
+        outbox.reissue(EpochId(1), 2).unwrap_err();
+        assert!(outbox.is_poisoned());
+        let begun = if is_restarted {
+            drop(outbox);
+            let (opened, begun) = site.open(3);
+            outbox = opened;
+            begun
+        } else {
+            outbox.reopen(EpochId(3)).unwrap()
+        };
+        start(&mut outbox, &begun);
+        assert_eq!(sorted(texts(&mut outbox)), before, "without sled: {without_sled}, restarted: {is_restarted}");
+    }
+}
+
+#[test]
+fn copies_that_do_not_count_stand_for_no_events_in_a_later_salvage() {
+    for without_sled in [false, true] {
+        let site = Site::new();
+        site.shared.with(|faults| faults.without_sled = without_sled);
+        let (mut outbox, before) = about_to_move(&site);
+        site.shared.with(|faults| faults.commits.extend([None, Some((true, ErrorKind::StorageFull))]));
+        outbox.reissue(EpochId(1), 2).unwrap_err();
+        // There is no room to move them yet, and the copies that failed are void.
+        site.shared.with(|faults| faults.free = Some(DISK_RESERVE + 1));
+        assert_eq!(outbox.reopen(EpochId(3)).unwrap(), Begun::AsLeft);
+        drop(outbox);
+        site.shared.with(|faults| faults.free = None);
+        std::fs::write(site.path().join("unconfirmed"), b"").unwrap();
+        let (mut outbox, begun) = site.open(4);
+        start(&mut outbox, &begun);
+        assert_eq!(sorted(texts(&mut outbox)), before, "without sled: {without_sled}");
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use fastrand::Rng;
+use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Body, LossClosed};
 use kalitka_protocol::upstream::{Position, PositionEntry};
 
 use crate::lab_tests::*;
+use crate::limits::REOPENS_MAX;
 use crate::model_tests::{Fate, Life, Side, id_of};
 use crate::types::{Begun, NewEpochWhy};
 
@@ -19,6 +22,9 @@ impl Life {
         let epochs = self.sides[0].outbox().epochs();
         let Some(of) = epochs.get(1).copied() else { return self.begin_epoch(NewEpochWhy::HubOther) };
         let from = self.rng.u64(1..=of.last.max(1));
+        if self.rng.bool() {
+            return self.reissue_and_fail(of.epoch, from);
+        }
         self.note(("reissue", of.epoch.0, from));
         for side in &mut self.sides {
             side.outbox().reissue(of.epoch, from).unwrap();
@@ -44,6 +50,37 @@ impl Life {
             self.model.fates.insert(id, Fate::Durable(place.0, place.1));
         }
         self.model.head = Some(held.head);
+        self.check(&[]);
+    }
+
+    /// A moving that meets a fault at some step; the process goes on, or another one begins.
+    fn reissue_and_fail(&mut self, epoch: EpochId, from: u64) {
+        if self.sides[0].outbox().usage().reopens == REOPENS_MAX {
+            self.open();
+        }
+        let (place, kind) = (self.rng.u8(..4), [ErrorKind::StorageFull, ErrorKind::Other][self.rng.usize(..2)]);
+        // The first commit is that of the moving's record, the second that of the first copy.
+        let before = self.rng.usize(..6);
+        self.note(("reissue that fails", epoch.0, from, place, kind, before));
+        for side in &mut self.sides {
+            side.site.shared.with(|faults| match place {
+                0 => faults.puts.extend(vec![None; before].into_iter().chain([Some(kind)])),
+                1 => faults.puts_short.extend(vec![None; before].into_iter().chain([Some(kind)])),
+                _ => faults.commits.extend(vec![None; before / 2].into_iter().chain([Some((place == 2, kind))])),
+            });
+            let failed = side.outbox().reissue(epoch, from).is_err();
+            side.site.shared.with(|faults| (faults.puts.clear(), faults.commits.clear(), faults.puts_short.clear()));
+            assert_eq!(failed, side.outbox().is_poisoned());
+        }
+        self.model.moving.push((epoch.0, from));
+        if !self.sides[0].outbox().is_poisoned() {
+            return self.check(&[]);
+        }
+        if self.rng.bool() {
+            self.reopen();
+        } else {
+            self.open();
+        }
         self.check(&[]);
     }
 

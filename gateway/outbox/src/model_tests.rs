@@ -9,11 +9,12 @@ use std::io::ErrorKind;
 
 use fastrand::Rng;
 use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Loss, chain_all};
+use kalitka_protocol::event::{Events, Loss, chain_all};
 
 use crate::Outbox;
 use crate::lab_tests::*;
 use crate::limits::REOPENS_MAX;
+use crate::reading::{self, Limit};
 use crate::types::{Begun, Bounds, Head, NewEpochWhy};
 
 const BOUNDS: Bounds = Bounds { events_max: 300, bytes_max: 1 << 20, keep_acknowledged: 40 };
@@ -39,6 +40,8 @@ pub(crate) struct Model {
     pub(crate) next_text: u64,
     /// Up to where the hub has an epoch's events.
     pub(crate) acknowledged: BTreeMap<u64, u64>,
+    /// Epochs and numbers from which on events were to get new identities, and may have them.
+    pub(crate) moving: Vec<(u64, u64)>,
     /// Losses that were told durably.
     pub(crate) told: Vec<Loss>,
     /// The newest event that the caller was told is durable.
@@ -57,6 +60,11 @@ impl Model {
     pub(crate) fn fresh(&mut self) -> u64 {
         self.fresh += 1;
         self.fresh + 1
+    }
+
+    /// Whether what was at `from` may be at `to` now.
+    fn has_moved(&self, from: (u64, u64), to: (u64, u64)) -> bool {
+        to.0 > from.0 && self.moving.iter().any(|moving| moving.0 == from.0 && moving.1 <= from.1)
     }
 
     pub(crate) fn is_excused(&self, epoch: u64, number: u64, now: &[Loss]) -> bool {
@@ -113,6 +121,20 @@ impl Side {
         let outbox = self.outbox();
         let (head, epochs) = (outbox.head(), outbox.epochs());
         let mut events = Vec::new();
+        for epoch in outbox.ledger.earlier.clone().into_iter().filter(|epoch| epoch.record.moving.is_some()) {
+            // Nobody is told of what still waits to be moved, and it is there.
+            let mut from = epoch.record.moving.map_or(1, |moving| moving.first);
+            let mut waiting = |from| {
+                outbox
+                    .on_store(|store, _| reading::read(store, &epoch, from, epoch.last, Limit::Bytes(20_000)))
+                    .unwrap()
+            };
+            while let Some(run) = waiting(from) {
+                let waits = Events::new(&run.events).flatten();
+                events.extend(waits.map(|event| (epoch.id().0, event.header.number, event.bytes.to_vec())));
+                from = run.first + u64::from(run.count);
+            }
+        }
         for of in epochs.iter().rev() {
             let (mut from, mut before) = (1, None);
             while let Some(run) = outbox.read(of.epoch, from, 20_000).unwrap() {
@@ -120,7 +142,7 @@ impl Side {
                 assert!(follows, "the chain breaks before {} of epoch {}", run.first, of.epoch.0);
                 assert!(run.first > 1 || run.hash_before == [0; 32]);
                 assert_eq!(chain_all(&run.hash_before, &run.events).unwrap(), (run.hash, u64::from(run.count)));
-                for event in kalitka_protocol::event::Events::new(&run.events).flatten() {
+                for event in Events::new(&run.events).flatten() {
                     events.push((of.epoch.0, event.header.number, event.bytes.to_vec()));
                 }
                 from = run.first + u64::from(run.count);
@@ -182,7 +204,7 @@ impl Life {
     }
 
     /// Opens every side anew after a failure.
-    fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         let fresh = EpochId(self.model.fresh());
         let begun: Vec<_> = self.sides.iter_mut().map(|side| side.outbox().reopen(fresh).unwrap()).collect();
         self.opened(&begun);
@@ -218,9 +240,13 @@ impl Life {
                 "{epoch}/{number} is held and lost: {now:?}"
             );
         }
-        for (id, fate) in &mut self.model.fates {
+        let mut fates = std::mem::take(&mut self.model.fates);
+        for (id, fate) in &mut fates {
             let place = found.remove(id);
             match (*fate, place) {
+                (Fate::Durable(epoch, number), Some(place)) if self.model.has_moved((epoch, number), place) => {
+                    *fate = Fate::Durable(place.0, place.1);
+                }
                 (Fate::Durable(epoch, number), Some(place)) => {
                     assert_eq!((epoch, number), place, "{id} is held at another place");
                 }
@@ -230,6 +256,7 @@ impl Life {
                 (Fate::Durable(..) | Fate::Gone, None) => {}
             }
         }
+        self.model.fates = fates;
         assert!(found.is_empty(), "never written, and held: {found:?}");
         let places: BTreeSet<_> = held.events.iter().map(|(epoch, number, _)| (*epoch, *number)).collect();
         let there: BTreeSet<_> = held.events.iter().filter_map(|(_, _, bytes)| id_of(bytes)).collect();

@@ -117,7 +117,7 @@ impl Outbox {
         self.yard.probe()?;
         drop(self.store.take());
         self.reopens += 1;
-        let found = self.yard.reopen(poison == Poison::Distrusted, self.head().number, unreadable)?;
+        let found = self.yard.reopen(poison == Poison::Distrusted, self.head(), unreadable)?;
         let known = Known::Exactly(self.head());
         let (store, ledger) = establish(&mut self.yard, found, known, fresh)?;
         let floor = self.floor.and_then(|(ordinal, number)| {

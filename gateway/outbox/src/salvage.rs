@@ -11,7 +11,7 @@ use crate::limits::{LOSSES_MAX, LOSSES_SPARE};
 use crate::record::Record;
 use crate::store::{Key, Store};
 use crate::survey::EpochFound;
-use crate::types::NewEpochWhy;
+use crate::types::{Head, NewEpochWhy};
 
 /// Losses beyond which an epoch is told with one gap.
 const LOSSES_TOLD_MAX: usize = LOSSES_MAX - LOSSES_SPARE;
@@ -25,28 +25,58 @@ pub(crate) struct Choice {
     pub(crate) losses: Vec<Loss>,
 }
 
-/// Chooses from `carved`.
-pub(crate) fn choose(carved: &mut Carved) -> Choice {
+/// Chooses from `carved`. `head` is the newest durable event, when that is known exactly.
+pub(crate) fn choose(carved: &mut Carved, head: Option<Head>) -> Choice {
     let pieces = std::mem::take(&mut carved.pieces);
     let mut by_epoch: BTreeMap<u64, Vec<Piece>> = BTreeMap::new();
-    let mut moved: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
     for piece in pieces {
-        if let Some((epoch, first)) = piece.origin {
-            moved.entry(epoch.0).or_default().push((first, first + u64::from(piece.count) - 1));
-        }
         by_epoch.entry(piece.ordinal).or_default().push(piece);
     }
-    let mut choice = Choice::default();
     let ordinals: BTreeSet<u64> = by_epoch.keys().chain(carved.records.keys()).copied().collect();
-    for ordinal in ordinals {
+    let (mut moved, mut lines) = (Moved::default(), Vec::with_capacity(ordinals.len()));
+    // Events move to a later epoch only, so what is gone from one is known when those behind it are through.
+    for ordinal in ordinals.into_iter().rev() {
         let found = by_epoch.remove(&ordinal).unwrap_or_default();
         let record = carved.records.remove(&ordinal).or_else(|| made_up(ordinal, &found));
         let Some(record) = record else { continue };
-        let gone = moved.get(&record.epoch.0).map_or(&[][..], Vec::as_slice);
-        let line = line(found, &record, gone);
+        let copies: Vec<_> = found.iter().filter(|piece| piece.origin.is_some()).copied().collect();
+        let (gone, found) = found.into_iter().filter(|piece| piece.epoch == record.epoch).partition(|of| moved.has(of));
+        let (line, gone) = (line(valid(found, &record)), line(gone));
+        moved.take(&copies, line.iter().chain(&gone), head);
+        lines.push((record, line));
+    }
+    let mut choice = Choice::default();
+    for (record, line) in lines.into_iter().rev() {
         choice.add_epoch(record, line);
     }
     choice
+}
+
+/// First and last numbers of an epoch whose events have got new identities, and are there under those.
+#[derive(Debug, Default)]
+struct Moved(BTreeMap<u64, Vec<(u64, u64)>>);
+
+impl Moved {
+    /// Whether all events of `piece` have.
+    fn has(&self, piece: &Piece) -> bool {
+        let ranges = self.0.get(&piece.epoch.0).into_iter().flatten();
+        // The beginning of an epoch, number 1, is the one event that never gets another identity.
+        ranges.into_iter().any(|range| range.0 <= piece.first.max(2) && piece.last() <= range.1)
+    }
+
+    /// Takes what `copies` stand for, as far as they are among `counting`, be it in a newer form. Those behind `head` were
+    /// never durable: they leave, and their events are where they were.
+    fn take<'a>(&mut self, copies: &[Piece], counting: impl Iterator<Item = &'a Piece>, head: Option<Head>) {
+        let identity = |piece: &Piece| Some((piece.first, piece.origin?.0.0, piece.origin?.1));
+        let counting: BTreeSet<_> = counting.filter_map(identity).collect();
+        let is_behind = |piece: &Piece| head.is_some_and(|head| piece.epoch == head.epoch && piece.first > head.number);
+        for piece in copies.iter().filter(|piece| !is_behind(piece)) {
+            let counts = identity(piece).is_some_and(|copy| counting.contains(&copy));
+            if let Some((epoch, first)) = piece.origin.filter(|_| counts) {
+                self.0.entry(epoch.0).or_default().push((first, first + u64::from(piece.count) - 1));
+            }
+        }
+    }
 }
 
 /// The record of an epoch of which only blocks were found.
@@ -55,13 +85,15 @@ fn made_up(ordinal: u64, pieces: &[Piece]) -> Option<Record> {
     Some(Record::new(ordinal, newest.epoch, NewEpochWhy::Damaged, None))
 }
 
-/// The pieces that make one line of events: of two that claim the same numbers, or do not fit each other, the newer.
-fn line(mut found: Vec<Piece>, record: &Record, gone: &[(u64, u64)]) -> Vec<Piece> {
+/// Those of `found` that are not void by their epoch's `record`.
+fn valid(mut found: Vec<Piece>, record: &Record) -> Vec<Piece> {
     let void = record.void;
-    // The beginning of an epoch, number 1, is the one event that never gets another identity.
-    let is_gone = |piece: &Piece| gone.iter().any(|range| range.0 <= piece.first.max(2) && piece.last() <= range.1);
-    found.retain(|piece| piece.epoch == record.epoch && !is_gone(piece));
     found.retain(|piece| piece.last() <= void.number || piece.sequence > void.sequence);
+    found
+}
+
+/// The pieces that make one line of events: of two that claim the same numbers, or do not fit each other, the newer.
+fn line(mut found: Vec<Piece>) -> Vec<Piece> {
     found.sort_by_key(|piece| (piece.first, Reverse(piece.sequence)));
     found.dedup_by_key(|piece| piece.first);
     carve::drop_given_way(&mut found, |piece| (piece.first, piece.shed, piece.sequence));

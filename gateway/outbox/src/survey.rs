@@ -157,7 +157,7 @@ impl Survey {
             };
             carved.look_through(store, building, Unreadable::GivenUp, told).map_err(broken)?;
         }
-        let choice = choose(&mut carved);
+        let choice = choose(&mut carved, None);
         let mark = mark::look(folder);
         if choice.is_empty() && mark.is_none() {
             return Err(nothing());

@@ -113,32 +113,32 @@ impl Yard {
         self.ground.has_reserve(&self.place.folder) && self.ground.set_reserve(&self.place.folder, false).is_ok()
     }
 
-    /// The store that is there, or a new one in a blank folder. One that cannot be gone on with is salvaged. `end` is the last
-    /// number that the present epoch can have, if that is known.
-    pub(crate) fn open(&mut self, end: Option<u64>) -> Result<Found, OpenError> {
+    /// The store that is there, or a new one in a blank folder. One that cannot be gone on with is salvaged. `head` is the newest
+    /// durable event, if that is known exactly.
+    pub(crate) fn open(&mut self, head: Option<Head>) -> Result<Found, OpenError> {
         self.believe_the_name()?;
         self.place.tidy().map_err(|error| self.io("tidy up", error))?;
         let Some(named) = self.place.named else {
             let is_blank = self.place.stores().map_err(|error| self.io("list", error))?.is_empty();
             let is_blank = is_blank && !self.place.was_named;
-            return if is_blank { self.fresh() } else { self.salvage(Kept::default()) };
+            return if is_blank { self.fresh() } else { self.salvage(Kept::default(), head) };
         };
         let folder = self.place.store_folder(named.kind, named.number);
         if self.place.is_unconfirmed() {
             tracing::warn!(folder = %folder.display(), "the disk has not confirmed all of the outbox's store; copying it");
-            return self.salvage(Kept::default());
+            return self.salvage(Kept::default(), head);
         }
         let kept = Kept::read(&folder, self.unreadable).map_err(|error| self.broken(error))?;
         if kept.has_hole() {
             tracing::error!(folder = %folder.display(), "events are missing in the outbox's store; salvaging");
-            return self.salvage(kept);
+            return self.salvage(kept, head);
         }
-        match self.open_named(named, &kept, end.unwrap_or(u64::MAX)) {
+        match self.open_named(named, &kept, head.map_or(u64::MAX, |head| head.number)) {
             Ok(found) => Ok(found),
             Err(error) if self.is_curable(&error) => Err(self.broken(error)),
             Err(error) => {
                 tracing::error!(folder = %folder.display(), %error, "the outbox's store is damaged; salvaging");
-                self.salvage(kept)
+                self.salvage(kept, head)
             }
         }
     }
@@ -210,14 +210,14 @@ impl Yard {
     }
 
     /// Copies what is whole in all stores of the folder into a new one. It is not named yet.
-    fn salvage(&mut self, kept: Kept) -> Result<Found, OpenError> {
+    fn salvage(&mut self, kept: Kept, head: Option<Head>) -> Result<Found, OpenError> {
         let mut carved = Carved::default();
         carved.add(kept, self.building);
         for folder in self.place.stores().map_err(|error| self.io("list", error))? {
             let passed = &mut |_| ();
             carved.look_through(&folder, self.building, self.unreadable, passed).map_err(|error| self.broken(error))?;
         }
-        let choice = choose(&mut carved);
+        let choice = choose(&mut carved, head);
         self.write(&choice, &carved)
     }
 
@@ -253,18 +253,18 @@ impl Yard {
     }
 
     /// Opens the named store again, or salvages it when it is not to be trusted or sled was opened too often.
-    pub(crate) fn reopen(&mut self, distrusted: bool, end: u64, unreadable: Unreadable) -> Result<Found, OpenError> {
+    pub(crate) fn reopen(&mut self, distrusted: bool, head: Head, unreadable: Unreadable) -> Result<Found, OpenError> {
         self.unreadable = unreadable;
         match self.place.named {
             Some(named) if !distrusted && (named.kind == Kind::Log || self.sled_opens <= REOPENS_MAX) => {
-                self.open(Some(end))
+                self.open(Some(head))
             }
             Some(_) => {
                 self.believe_the_name()?;
                 self.place.tidy().map_err(|error| self.io("tidy up", error))?;
-                self.salvage(Kept::default())
+                self.salvage(Kept::default(), Some(head))
             }
-            None => self.open(Some(end)),
+            None => self.open(Some(head)),
         }
     }
 
