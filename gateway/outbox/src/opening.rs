@@ -119,7 +119,13 @@ impl Outbox {
         self.reopens += 1;
         let found = self.yard.reopen(poison == Poison::Distrusted, self.head(), unreadable)?;
         let known = Known::Exactly(self.head());
-        let (store, ledger) = establish(&mut self.yard, found, known, fresh)?;
+        let (store, mut ledger) = establish(&mut self.yard, found, known, fresh)?;
+        for (epoch, untold) in self.ledger.iter().filter_map(|epoch| Some((epoch.id(), epoch.untold?))) {
+            // Whoever was told of it still is to record it.
+            if let Some(held) = ledger.get_mut(epoch) {
+                held.untold = Some(untold);
+            }
+        }
         let floor = self.floor.and_then(|(ordinal, number)| {
             let same = ledger.iter().any(|epoch| epoch.record.ordinal == ordinal);
             same.then_some((ordinal, number))
