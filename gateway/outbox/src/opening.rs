@@ -65,11 +65,18 @@ impl Outbox {
         unreadable: Unreadable,
     ) -> Result<(Self, Begun), OpenError> {
         let mut yard = Yard::take(ground, &opening, unreadable)?;
-        let found = yard.open(None)?;
+        let found = match yard.open(None) {
+            Err(error) if yard.makes_room_after(&error) => yard.open(None)?,
+            found => found?,
+        };
         let found = if found.salvaged.is_none() { yard.leave_refuge(found) } else { found };
         let (mark, marked) = Mark::open(yard.folder());
         let known = Known::AtLeast([marked, opening.known], opening.earlier);
-        let (store, ledger) = establish(&mut yard, found, known, opening.fresh_epoch)?;
+        let established = establish(&mut yard, found, known, opening.fresh_epoch);
+        let (store, ledger) = established.inspect_err(|error| {
+            // For the next attempt: this one has let go of the store.
+            yard.makes_room_after(error);
+        })?;
         let mut outbox = Self {
             yard,
             store: Some(store),
