@@ -196,6 +196,23 @@ fn damaged_stores_go_to_quarantine_and_the_newest_are_kept() {
     assert!(usage.quarantine_bytes > 0 && usage.quarantine_bytes <= QUARANTINE_BYTES_MAX, "{usage:?}");
 }
 
+/// What is kept for a look keeps nothing from being opened.
+#[test]
+fn quarantine_that_cannot_be_used_keeps_no_store_from_being_opened_or_cured() {
+    let site = Site::new();
+    drop(site.filled(100, 10));
+    // Not a folder: it is neither listed nor does it take anything in.
+    fs::write(site.path().join("quarantine"), b"").unwrap();
+    for fresh in 2..6 {
+        // There is one store, and none beside it of the cure before.
+        fs::write(site.store().join("conf"), vec![b'x'; 100]).unwrap();
+        let (mut outbox, begun) = site.open(fresh);
+        start(&mut outbox, &begun);
+        assert_eq!(numbers(&mut outbox, 1).len(), 100);
+    }
+    assert_eq!(site.open(6).1, Begun::AsLeft);
+}
+
 /// What was copied is worth more than what is kept to be looked at.
 #[test]
 fn quarantine_gives_way_when_the_disk_is_too_full_for_a_new_store() {

@@ -315,7 +315,9 @@ impl Yard {
         let free = |yard: &Self| yard.free().map_err(|error| yard.io("look at the disk", error));
         if free(self)? < needed {
             tracing::warn!("the disk is too full for a new store; damaged ones that were kept are removed");
-            self.place.quarantine.empty().map_err(|error| self.io("remove damaged stores", error))?;
+            if let Err(error) = self.place.quarantine.empty() {
+                tracing::error!(%error, "damaged stores cannot be removed");
+            }
         }
         if free(self)? < needed && self.give_reserve_back() {
             tracing::error!("the disk is too full for a new store; the reserve is given back to it");
