@@ -15,6 +15,8 @@ pub const BLOCK_EVENTS_MAX: usize = BLOCK_MAX - BLOCK_HEADER_LEN;
 pub const LOSSES_MAX: usize = 1000;
 /// Of those, places left for one gap of every further epoch and for what may lie beyond the end.
 pub const LOSSES_SPARE: usize = 100;
+/// Epochs that a store has never heard of and tells to be lost, the newest.
+pub const UNHEARD_MAX: usize = LOSSES_MAX / 2;
 /// Earlier epochs kept although the hub has all of them.
 pub const ENDED_EPOCHS_KEPT: usize = 8;
 /// What is made room for when the bounds are reached: one part in so many.
@@ -69,4 +71,6 @@ const _: () = {
     // An epoch's beginning and all its losses fit one block, so that they are durable together.
     assert!((EVENT_HEADER_LEN + 48) + LOSSES_MAX * (EVENT_HEADER_LEN + 32) <= BLOCK_EVENTS_MAX);
     assert!(BLOCK_MAX <= CARVE_BYTES);
+    // With what is known only by its checkpoint and what may lie beyond the end.
+    assert!(UNHEARD_MAX + 2 < LOSSES_MAX);
 };

@@ -9,7 +9,7 @@ use crate::error::{AppendError, OpenError, StoreError};
 use crate::giving::Giving;
 use crate::ground::{Ground, Machine};
 use crate::ledger::{Epoch, Ledger};
-use crate::limits::{DISK_RESERVE, LOSSES_SPARE};
+use crate::limits::{DISK_RESERVE, LOSSES_MAX, UNHEARD_MAX};
 use crate::mark::Mark;
 use crate::outbox::{Outbox, Poison};
 use crate::reading;
@@ -289,8 +289,9 @@ fn judge(
     let (untold, link) = (present.record.losses.clone(), present.record.before);
     let mut losses = if has_begun { Vec::new() } else { untold };
     losses.extend(salvaged.unwrap_or_default());
-    losses.extend(tail(head, known));
-    losses.extend(unheard_of(checked, earlier, newest));
+    let unknown: Vec<_> = tail(head, known).into_iter().chain(unheard_of(checked, earlier, newest)).collect();
+    merge(&mut losses, LOSSES_MAX.saturating_sub(unknown.len()));
+    losses.extend(unknown);
     let before = match newest {
         Some(newest) if newest.epoch == head.epoch && newest.number > head.number => newest,
         Some(newest) if reach == Reach::Elsewhere => newest,
@@ -362,12 +363,41 @@ fn tail(head: Head, known: Known<'_>) -> Option<Loss> {
     }
 }
 
+/// Of more than `max` losses, neighbours in one epoch become one that names all from the one's first number to the other's last,
+/// and counts what they count. So an epoch tells of all, whatever a beginning that was never durable had to tell before.
+fn merge(losses: &mut Vec<Loss>, max: usize) {
+    let mut excess = losses.len().saturating_sub(max);
+    losses.dedup_by(|loss, before| {
+        let is_same = (loss.epoch, loss.cause) == (before.epoch, before.cause);
+        if excess == 0 || !is_same || [loss.last, before.last].contains(&UNKNOWN_END) {
+            return false;
+        }
+        (before.first, before.last) = (before.first.min(loss.first), before.last.max(loss.last));
+        before.count = before.count.saturating_add(loss.count);
+        excess -= 1;
+        true
+    });
+    if excess > 0 {
+        tracing::error!(
+            excess,
+            "more epochs have lost events than one can tell of; these losses stay without a record"
+        );
+        losses.truncate(max);
+    }
+}
+
 /// Enters the epochs of `earlier` and that of `newest`, as far as the store has never heard of them, and says that they are lost.
 fn unheard_of(checked: &mut Checked, earlier: &[EpochId], newest: Option<Head>) -> Vec<Loss> {
     let nothing_known = |&epoch: &EpochId| Head { epoch, number: 0, hash: [0; 32] };
     let is_newest = |epoch: &EpochId| newest.is_some_and(|newest| newest.epoch == *epoch);
-    let heads =
-        earlier.iter().filter(|epoch| !is_newest(epoch)).take(LOSSES_SPARE / 2).map(nothing_known).chain(newest);
+    let others = || earlier.iter().filter(|epoch| !is_newest(epoch));
+    if others().count() > UNHEARD_MAX {
+        tracing::error!(
+            epochs = others().count(),
+            "more epochs wait for the hub than one can tell of; the newest are told"
+        );
+    }
+    let heads = others().take(UNHEARD_MAX).map(nothing_known).chain(newest);
     let mut losses = Vec::new();
     for head in heads {
         if checked.epochs.iter().any(|epoch| epoch.id() == head.epoch) {

@@ -7,7 +7,7 @@ use kalitka_protocol::event::{Loss, LossCause, UNKNOWN_END};
 
 use crate::error::{AppendError, OpenError};
 use crate::lab_tests::*;
-use crate::limits::{DISK_RESERVE, QUARANTINE_BYTES_MAX, QUARANTINE_STORES_MAX, RESERVE_BYTES};
+use crate::limits::{DISK_RESERVE, LOSSES_MAX, QUARANTINE_BYTES_MAX, QUARANTINE_STORES_MAX, RESERVE_BYTES};
 use crate::record::Void;
 use crate::sled_store::{Disk, SledStore};
 use crate::store::{Key, Store};
@@ -395,4 +395,54 @@ fn older_store_names_the_epochs_that_began_behind_it() {
     let (_, begun) = site.open(9);
     let losses = vec![unknown_end(1, 11), unknown_end(7, 1), unknown_end(8, 1)];
     assert_eq!(begun, Begun::NewEpoch { before: site.known, losses, why: NewEpochWhy::Older });
+}
+
+#[test]
+fn as_many_epochs_as_can_wait_are_named_when_their_store_is_missing() {
+    let newest = Head { epoch: EpochId(1000), number: 70, hash: [8; 32] };
+    let earlier: Vec<_> = (2..=300).rev().map(EpochId).collect();
+    let site = Site { known: Some(newest), earlier, ..Site::new() };
+    let (mut outbox, begun) = site.open(1);
+    let Begun::NewEpoch { losses, .. } = &begun else { panic!("{begun:?}") };
+    assert_eq!(losses.len(), 300);
+    start(&mut outbox, &begun);
+    drop(outbox);
+    assert_eq!(site.open(2001).1, Begun::AsLeft);
+}
+
+/// The store is damaged again before what was found at first is told.
+#[test]
+fn losses_that_were_never_told_stay_within_what_an_epoch_can_tell() {
+    let site = Site::new();
+    let mut outbox = site.filled(5, 5);
+    outbox.begin_epoch(EpochId(2), NewEpochWhy::HubOther).unwrap();
+    drop(outbox);
+    let mut store = SledStore::open(&site.store(), Box::new(Disk)).unwrap();
+    let key = Key { ordinal: 2, number: 0 };
+    let mut record = crate::record::parse(&store.at_or_before(key).unwrap().unwrap().1).unwrap();
+    let lost = |at: u64| Loss { epoch: E1, first: 10 * at, last: 10 * at + 1, cause: LossCause::Damaged, count: 2 };
+    record.losses = (1..=LOSSES_MAX as u64).map(lost).collect();
+    store.put(key, &record.to_bytes()).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let mut before = record.losses;
+    for fresh in 3..6 {
+        fs::write(site.store().join("conf"), vec![b'x'; 100]).unwrap();
+        let (outbox, begun) = site.open(fresh);
+        let Begun::NewEpoch { losses, .. } = begun else { panic!("{begun:?}") };
+        assert!(losses.len() <= LOSSES_MAX, "{}", losses.len());
+        for known in &before {
+            let is_told =
+                |loss: &Loss| loss.epoch == known.epoch && loss.first <= known.first && known.last <= loss.last;
+            assert!(losses.iter().any(is_told), "{known:?} is not told any more");
+        }
+        let counted: u32 = losses.iter().filter(|loss| loss.epoch == E1).map(|loss| loss.count).sum();
+        assert_eq!(counted, 2 * u32::try_from(LOSSES_MAX).unwrap());
+        before = losses;
+        drop(outbox);
+    }
+    let (mut outbox, begun) = site.open(6);
+    start(&mut outbox, &begun);
+    drop(outbox);
+    assert_eq!(site.open(7).1, Begun::AsLeft);
 }
