@@ -94,7 +94,7 @@ impl Outbox {
         self.giving.is_crowded
     }
 
-    /// Looks from the beginning on again: what was acknowledged is not any more.
+    /// Looks from the beginning on again: what was acknowledged is not any more, or what was being moved has been.
     pub(crate) const fn look_again(&mut self) {
         self.giving.looked = [(0, 0); CLASSES.len()];
     }
@@ -307,6 +307,10 @@ impl Look {
         }
         let block = whole(key, value)?;
         if (key.ordinal, block.header.last()) > self.floor {
+            return Ok(ControlFlow::Break(()));
+        }
+        if self.epochs.last().is_some_and(|of| of.ordinal == key.ordinal && of.last <= block.header.last()) {
+            // The newest of all stays, and is looked at again when another is behind it.
             return Ok(ControlFlow::Break(()));
         }
         self.looked += value.len();

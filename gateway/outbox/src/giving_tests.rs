@@ -139,6 +139,23 @@ fn grants_and_what_is_kept_stay_and_the_store_says_that_it_is_crowded() {
     add(&mut outbox, &[K]);
 }
 
+/// By the newest block the head is known: it is spared while it is that, and no longer.
+#[test]
+fn block_that_was_spared_as_the_newest_gives_way_when_another_is_behind_it() {
+    let site = Site { limits: BOUNDS, ..Site::new() };
+    let mut outbox = site.filled(1, 1);
+    (0..54).for_each(|_| add(&mut outbox, &[G, K]));
+    let first = outbox.head().number + 1;
+    add(&mut outbox, &[D; 20]);
+    outbox.set_floor(outbox.head());
+    assert_eq!(give_way(&mut outbox), []);
+    assert!(outbox.is_crowded());
+    add(&mut outbox, &[K]);
+    outbox.set_floor(outbox.head());
+    let losses = give_way(&mut outbox);
+    assert_eq!(losses, [Loss { epoch: E1, first, last: first + 19, cause: LossCause::DenialsGaveWay, count: 20 }]);
+}
+
 #[test]
 fn margin_beyond_the_bound_takes_what_must_be_said() {
     let site = Site { limits: BOUNDS, ..Site::new() };

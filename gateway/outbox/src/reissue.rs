@@ -115,6 +115,7 @@ impl Outbox {
                 held.oldest = first;
             }
         }
+        self.look_again();
         self.put_record(epoch)?;
         self.on_store(|store, _| store.sync())?;
         Ok(moved)
