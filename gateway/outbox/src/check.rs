@@ -50,8 +50,10 @@ pub(crate) fn check(store: &mut dyn Store, building: u32) -> Result<Checked, Sto
         }
         if let Some(moving) = epoch.record.moving {
             let copies = checked.moved.get(&epoch.id().0).into_iter().flatten();
-            let copies = copies.filter(|range| moving.first <= range.0.max(2) && range.1 <= epoch.last);
-            epoch.copied = copies.map(|range| range.1).max();
+            // A salvage has left whole blocks of them out: then the copies reach beyond what is left. Those of an earlier moving
+            // begin there.
+            let copies = copies.filter(|range| moving.first <= range.0.max(2) && range.0 <= epoch.last);
+            epoch.copied = copies.map(|range| range.1.min(epoch.last)).max();
         }
     }
     Ok(checked)
