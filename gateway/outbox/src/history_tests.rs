@@ -124,6 +124,26 @@ fn what_the_hub_has_lost_and_the_outbox_no_longer_has_is_told_once() {
     assert_eq!(resume(&mut outbox, &[(1, 5, early)]).lost, []);
 }
 
+/// What the power takes is all that was not synced; sled has it in memory.
+#[test]
+fn position_that_takes_back_what_was_acknowledged_outlives_a_power_cut() {
+    let site = Site { limits: Bounds { keep_acknowledged: 0, ..ROOMY }, ..Site::new() };
+    let mut outbox = site.filled(30, 10);
+    outbox.acknowledge(E1, 20).unwrap();
+    fill(&mut outbox, 40, 10);
+    let early = hash(&mut outbox, 1, 5);
+    resume(&mut outbox, &[(1, 5, early)]);
+    let left = tempfile::tempdir().unwrap();
+    copy_folder(&site.path(), left.path());
+    drop(outbox);
+    let (mut outbox, begun) = site.try_open_at(left.path(), 2).unwrap();
+    assert_eq!((begun, outbox.epochs()[0].acknowledged), (Begun::AsLeft, 5));
+    outbox.set_floor(outbox.head());
+    fill(&mut outbox, 50, 10);
+    outbox.acknowledge(E1, 6).unwrap();
+    assert_eq!(numbers(&mut outbox, 1), (2..=50).collect::<Vec<_>>(), "all blocks of which it misses any");
+}
+
 /// Between the finding and the record the process may end: somebody must find it then.
 #[test]
 fn loss_found_at_a_position_is_found_again_after_a_crash_until_it_is_recorded() {

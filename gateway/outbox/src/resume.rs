@@ -82,6 +82,10 @@ impl Outbox {
             }
         }
         self.put_record(entry.epoch)?;
+        if entry.last < held.record.acknowledged {
+            // Or a power cut has it acknowledged again, and it leaves although the hub misses it.
+            self.on_store(|store, _| store.sync())?;
+        }
         // The store has it as told when the loss is durable, and not before: nobody else would find it.
         let count = u32::try_from((last + 1).saturating_sub(first)).unwrap_or(u32::MAX);
         Ok(is_lost.then_some(Loss { epoch: entry.epoch, first, last, cause: LossCause::Bound, count }))
