@@ -178,6 +178,21 @@ fn loss_found_at_a_position_is_found_again_after_a_crash_until_it_is_recorded() 
 }
 
 #[test]
+fn loss_found_at_a_position_that_fails_is_found_again_at_the_next() {
+    let site = Site { limits: Bounds { keep_acknowledged: 0, ..ROOMY }, ..Site::new() };
+    let mut outbox = site.filled(100, 10);
+    outbox.set_floor(outbox.head());
+    outbox.acknowledge(E1, 50).unwrap();
+    let nothing = [(1, 0, [0; 32])];
+    site.shared.with(|faults| faults.commits = [Some((true, ErrorKind::StorageFull))].into());
+    outbox.resume(&position(&nothing)).unwrap_err();
+    assert_eq!(outbox.reopen(E2).unwrap(), Begun::AsLeft);
+    let lost = Loss { epoch: E1, first: 1, last: 50, cause: LossCause::Bound, count: 50 };
+    assert_eq!(resume(&mut outbox, &nothing).lost, [lost]);
+    assert_eq!(resume(&mut outbox, &nothing).lost, []);
+}
+
+#[test]
 fn epoch_that_has_not_begun_is_not_succeeded() {
     let site = Site::new();
     let (mut outbox, begun) = site.open(1);

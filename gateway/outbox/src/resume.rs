@@ -31,6 +31,17 @@ impl Outbox {
     /// [`StoreError`].
     pub fn resume(&mut self, position: &Position) -> Result<Resume, StoreError> {
         self.well()?;
+        let before: Vec<_> = self.ledger.iter().map(|held| held.untold).collect();
+        let resumed = self.follow(position);
+        if resumed.is_err() {
+            // Nobody hears of what was found missing: it is found again.
+            let epochs = self.ledger.earlier.iter_mut().chain([&mut self.ledger.present]);
+            epochs.zip(before).for_each(|(held, untold)| held.untold = untold);
+        }
+        resumed
+    }
+
+    fn follow(&mut self, position: &Position) -> Result<Resume, StoreError> {
         let mut resume = Resume { legs: Vec::new(), begin_epoch: None, closes: Vec::new(), lost: Vec::new() };
         // A hello names the present epoch first and earlier ones behind it, newest first; the oldest are sent first.
         for entry in position.as_slice().iter().rev() {
