@@ -27,6 +27,7 @@ use crate::published::Published;
 use crate::stamps::Taken;
 use crate::thread::Ended;
 use crate::udp::batch::{Datagram, Wire};
+use crate::udp::lines::Lines;
 use crate::udp::pool::Pool;
 use crate::udp::post::Posts;
 use crate::udp::socket::{Sockets, bind_steered};
@@ -80,6 +81,7 @@ pub(super) fn shared(workers: usize, spin: Duration) -> Arc<Shared> {
         fall_back_after_ms: 1000,
         spin,
         tallies: (0..workers).map(|_| Tally::new()).collect(),
+        lines: Lines::default(),
     })
 }
 
