@@ -209,6 +209,16 @@ fn ports_that_make_no_sense_are_refused_before_the_start() {
 }
 
 #[test]
+fn port_that_is_not_there_is_said_by_check_and_is_no_error() {
+    let site = Site::with_snapshot(1);
+    site.start().kill();
+    site.reconfigure("[snapshots]", "[[serial]]\nport = \"/dev/no-such-port\"\n[snapshots]");
+    let checked = gateway(&["check", "--config", &site.config()]);
+    let said = text(&checked);
+    assert!(checked.status.success() && said.contains("/dev/no-such-port: there is no such port"), "{said}");
+}
+
+#[test]
 fn gateway_lets_go_of_its_ports_at_the_end() {
     let site = site(1, 1);
     let _line = Line::plug(&site.path("line-0"));

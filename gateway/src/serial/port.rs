@@ -128,14 +128,7 @@ impl std::error::Error for NotOpened {}
 /// # Errors
 /// [`NotOpened`]; trying again later may help whatever it is.
 pub(crate) fn open(path: &Path, speed: Speed) -> Result<SerialStream, NotOpened> {
-    let found = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => NotOpened::Missing,
-        io::ErrorKind::PermissionDenied => NotOpened::Forbidden,
-        _ => NotOpened::System(error.to_string()),
-    })?;
-    if !found.file_type().is_char_device() {
-        return Err(NotOpened::NotSerial);
-    }
+    look_at(path)?;
     if !Speed::is_possible(speed.baud) {
         return Err(NotOpened::Speed(speed));
     }
@@ -146,6 +139,19 @@ pub(crate) fn open(path: &Path, speed: Speed) -> Result<SerialStream, NotOpened>
     // What came at the speed that the port had before is of no use.
     let _ = port.clear(ClearBuffer::All);
     Ok(port)
+}
+
+/// Looks whether there is something at `path` that can be a port, and leaves it alone.
+///
+/// # Errors
+/// [`NotOpened`], as far as it can be seen from outside.
+pub(crate) fn look_at(path: &Path) -> Result<(), NotOpened> {
+    let found = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => NotOpened::Missing,
+        io::ErrorKind::PermissionDenied => NotOpened::Forbidden,
+        _ => NotOpened::System(error.to_string()),
+    })?;
+    if found.file_type().is_char_device() { Ok(()) } else { Err(NotOpened::NotSerial) }
 }
 
 fn builder(path: &Path, speed: Speed) -> SerialPortBuilder {
