@@ -213,10 +213,19 @@ fn played_turnstiles_on_a_line_do_commands_and_all_that_they_tell_is_at_the_hub(
     let ask_of = |event: &Value| (event["reader"].clone(), event["boot"].clone(), event["request"].clone());
     let granted: Vec<_> =
         events.iter().filter(|event| event["kind"] == "decision" && event["verdict"] == "grant").collect();
-    for pass in reports.iter().filter(|report| report["report_kind"] == "passed") {
+    let is_asked = |report: &&&Value| report["report_kind"] == "passed" && report["request"] != 0;
+    let asked = reports.iter().filter(is_asked).count();
+    for pass in reports.iter().filter(is_asked) {
         let grant = granted.iter().find(|grant| ask_of(grant) == ask_of(pass)).unwrap_or_else(|| panic!("{pass}"));
         assert_eq!(grant["direction"], pass["direction"], "{pass}");
     }
-    let (site, passed) = (&city.site, of_kind("passed") as f64);
-    assert_eq!(site.metric("kalitka_report_passed_total", "granted"), passed);
+    // And one person was let through by the command, or did not go.
+    let unasked = |report: &&&Value| report["request"] == 0 && report["report_kind"] != "forced";
+    let by_command: Vec<_> = reports.iter().filter(unasked).collect();
+    assert!(
+        by_command.iter().all(|report| report["reader"] == reader && report["direction"] == "entry"),
+        "{by_command:?}"
+    );
+    assert!((1..=2).contains(&by_command.len()), "{by_command:?}");
+    assert_eq!(city.site.metric("kalitka_report_passed_total", "granted"), asked as f64);
 }

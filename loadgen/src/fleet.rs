@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use kalitka_protocol::limits::{ASKS_OUTSTANDING, DATAGRAM_MAX};
-use kalitka_protocol::message::{Answer, CommandResult, ReportKind};
+use kalitka_protocol::message::{Answer, CommandResult, Order, ReportKind};
 use kalitka_protocol::reader::{Event, Happening, Identity, NotAsked, Reader, ReportMemory};
 use kalitka_protocol::reason::FallBack;
 use kalitka_protocol::{BootId, LogId, ReaderId};
@@ -312,7 +312,7 @@ impl Fleet {
         let mut take = |event: Event<'_>| match event {
             Event::Answer(answer) => {
                 if let Some(ask) = outstanding.remove(&answer.request) {
-                    match turnstile {
+                    match turnstile.as_mut() {
                         Some(turnstile) => follow(turnstile, now, &answer, &ask),
                         None => passes.extend(answer.verdict.is_grant().then(|| pass(&answer, &ask))),
                     }
@@ -323,7 +323,7 @@ impl Fleet {
                 self.fates.extend(outstanding.remove(&request).map(Fate::GivenUp));
             }
             Event::Receipted { number } => self.book.receipt(place, number, now),
-            Event::Command(order) => command = Some(order.id),
+            Event::Command(ordered) => command = Some((ordered.id, ordered.order)),
             Event::SessionUp(_) => self.sessions += 1,
             Event::FallBackEntered(_) => self.fall_backs += 1,
             Event::ListPage(_) | Event::FallBackLeft => {}
@@ -332,7 +332,11 @@ impl Fleet {
             Some(datagram) => self.dropped += u64::from(reader.handle(now, datagram, &mut take).is_err()),
             None => reader.handle_timeout(now, &mut take),
         }
-        if let Some(id) = command {
+        if let Some((id, order)) = command {
+            if let (Order::Open { direction, hold_open_ms }, Some(turnstile)) = (order, turnstile) {
+                let person = Person { request: None, direction, card: None };
+                turnstile.release(now, person, Duration::from_millis(hold_open_ms.into()));
+            }
             *last_command = id;
             reader.done(id, CommandResult::Done);
             self.commands += 1;
@@ -438,7 +442,7 @@ fn follow(turnstile: &mut Turnstile, now: Duration, answer: &Answer<'_>, ask: &A
     let Show { card, direction } = ask.show;
     if answer.verdict.is_grant() {
         let hold_open = Duration::from_millis(answer.hold_open_ms.into());
-        turnstile.release(now, Person { request: answer.request, direction, card }, hold_open);
+        turnstile.release(now, Person { request: Some(answer.request), direction, card: Some(card) }, hold_open);
     } else {
         turnstile.refuse(now, direction);
     }

@@ -17,12 +17,12 @@ const HELD_OPEN: u32 = 10;
 /// Of a thousand who are denied, so many force the arm.
 const FORCED: u32 = 10;
 
-/// Somebody who has been granted or denied.
+/// Somebody who is let through: after an ask, or by a command, of whom no ask and no card is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Person {
-    pub(crate) request: u32,
+    pub(crate) request: Option<u32>,
     pub(crate) direction: Direction,
-    pub(crate) card: CardRead,
+    pub(crate) card: Option<CardRead>,
 }
 
 /// A turnstile: what is still to happen at it, the next first.
@@ -90,7 +90,7 @@ impl Turnstile {
     }
 
     fn will(&mut self, at: Duration, kind: ReportKind, Person { request, direction, card }: Person) {
-        self.add(at, happening(kind, direction, Some(request), Some(card)));
+        self.add(at, happening(kind, direction, request, card));
     }
 
     fn add(&mut self, at: Duration, happening: Happening) {
@@ -121,7 +121,7 @@ mod tests {
     const HOLD_OPEN: Duration = Duration::from_secs(5);
 
     fn person(request: u32) -> Person {
-        Person { request, direction: ENTRY, card: CardRead::from_uid(&[1, 2, 3, 4]).unwrap() }
+        Person { request: Some(request), direction: ENTRY, card: CardRead::from_uid(&[1, 2, 3, 4]) }
     }
 
     /// All that happens, in its order.
