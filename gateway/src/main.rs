@@ -28,6 +28,7 @@ mod metrics;
 mod outbox;
 mod published;
 mod run;
+mod serial;
 mod stage;
 mod stamps;
 mod thread;

@@ -26,6 +26,7 @@ use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX,
 use crate::logs;
 use crate::metrics::{Collector, KernelDrops, Tally, names};
 use crate::published::Published;
+use crate::serial::{self, Wiring};
 use crate::stage::{Services, Stage};
 use crate::stamps::{self, Keeper};
 use crate::state::{self, StateFolder};
@@ -87,6 +88,7 @@ struct Ground {
     overlay: Arc<Overlay>,
     views: Arc<Published<View>>,
     sockets: udp::Sockets,
+    wiring: Wiring,
     texts: Texts,
     recorders: Vec<Recorder>,
     door: Door,
@@ -115,6 +117,7 @@ impl Ground {
         let overlay = Arc::new(ordered(kept.as_ref(), config.safety.mode));
         let views = Arc::new(Published::new(None));
         let sockets = udp::bind(&config.udp)?;
+        let wiring = Wiring::of(&config.serial);
         let (http, http_address) = http::bind(config.http.listen)?;
         let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
         let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
@@ -137,6 +140,7 @@ impl Ground {
             overlay,
             views,
             sockets,
+            wiring,
             texts,
             recorders,
             door,
@@ -175,8 +179,8 @@ struct Started {
 }
 
 fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result<Started, Failure> {
-    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, texts, recorders, door, ring, adopter, .. } =
-        ground;
+    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, wiring, texts, .. } = ground;
+    let Ground { recorders, door, ring, adopter, .. } = ground;
     let shared = Arc::new(Shared {
         clock: clock.clone(),
         views: Arc::clone(&views),
@@ -186,10 +190,12 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         fall_back_after_ms: config.readers.fall_back_after_ms,
         spin: config.spin(),
         tallies,
+        lines: wiring.lines.clone(),
     });
     let (taken, stamps_taken) = sync_channel(STAMPS_WAITING_MAX);
     let workers = Pool::start(&shared, sockets, &config.udp.cores, &keeper.current(), &taken, recorders, died)?;
     drop(taken);
+    let serial = wiring.start(|number| workers.inlet(number), clock, died)?;
     let (head, live) = (watch::Sender::new(None), broadcast::Sender::new(LIVE_COMMITS_MAX));
     let (status, uplink_state) = (watch::Sender::new(JournalStatus::default()), watch::Sender::default());
     let (journal_shown, uplink_shown) = (status.subscribe(), uplink_state.subscribe());
@@ -224,7 +230,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         tally: ground.uplink_tally,
         clock: clock.clone(),
     });
-    let threads = Threads { workers, door, journal, keeper, orders, adopter };
+    let threads = Threads { serial, workers, door, journal, keeper, orders, adopter };
     Ok(Started { threads, journal: journal_shown, uplink_state: uplink_shown, uplink })
 }
 
@@ -235,6 +241,7 @@ const fn bounds(config: &Config) -> Bounds {
 
 /// What runs until the end.
 struct Threads {
+    serial: Option<serial::Running>,
     workers: Pool,
     door: Door,
     journal: JoinHandle<()>,
@@ -250,6 +257,9 @@ impl Threads {
     /// # Errors
     /// [`Failure::Environment`] when it did not answer in time: nothing that was receipted is lost by it.
     fn stop(self) -> Result<(), Failure> {
+        if let Some(serial) = self.serial {
+            serial.stop();
+        }
         self.workers.stop();
         drop(self.orders);
         let (done, all_done) = sync_channel(1);
