@@ -2,7 +2,7 @@
 
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Body, Event, Events, chain_all, kind};
-use kalitka_protocol::upstream::{Position, PositionEntry};
+use kalitka_protocol::upstream::{Hello, Position, PositionEntry};
 use kalitka_uplink::{Leg, Request};
 
 use super::rig::Rig;
@@ -92,14 +92,20 @@ fn forked_events_get_new_identities_and_keep_their_bodies() {
     assert_eq!(rig.reports(), [2, 3, 4, 5], "nothing is doubled over a restart");
 }
 
-#[test]
-fn acknowledged_events_are_remembered_over_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let rig = with_reports(&folder);
+/// Leaves a journal of which the hub has acknowledged everything; gives its last hello.
+fn all_acknowledged(folder: &tempfile::TempDir) -> Hello {
+    let rig = with_reports(folder);
     let hello = rig.standing();
     rig.door.uplink(Request::Acknowledged { epoch: hello.epoch, number: hello.last }).unwrap();
     rig.standing();
     rig.stop();
+    hello
+}
+
+#[test]
+fn acknowledged_events_are_remembered_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let hello = all_acknowledged(&folder);
     let mut rig = Rig::start(&folder, Vec::new());
     rig.standing();
     let shown = rig.shown(|status| status.number > hello.last);
@@ -110,11 +116,7 @@ fn acknowledged_events_are_remembered_over_a_restart() {
 #[test]
 fn checkpoint_does_not_take_for_acknowledged_what_the_hub_no_longer_has() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = with_reports(&folder);
-    let hello = rig.standing();
-    rig.door.uplink(Request::Acknowledged { epoch: hello.epoch, number: hello.last }).unwrap();
-    rig.standing();
-    rig.stop();
+    let hello = all_acknowledged(&folder);
     let rig = Rig::start(&folder, Vec::new());
     resume(&rig, Position::new(PositionEntry::nothing(hello.epoch)));
     rig.reported(6, false);
