@@ -49,7 +49,7 @@ const CONFINED: [(&str, &[&str]); 28] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
     ("axum", &["kalitka-gateway", "kalitka-hub"]),
-    ("crc", &["kalitka-outbox"]),
+    ("crc", &["kalitka-outbox", "kalitka-protocol"]),
     ("csv", &["kalitka-snapshot", "kalitka-loadgen"]),
     ("dashmap", &["kalitka-core"]),
     ("ed25519-dalek", &["kalitka-snapshot", "kalitka-tools"]),
