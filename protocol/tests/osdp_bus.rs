@@ -519,7 +519,7 @@ const fn random_len(number: u32) -> u32 {
 
 #[expect(clippy::cast_possible_truncation, reason = "a byte of noise")]
 fn noise_byte(seed: u64, number: u32, place: u32) -> u8 {
-    if place % 5 == 0 { 0x53 } else { (seed as u32 * 31 + number * 7 + place * 13) as u8 }
+    if place.is_multiple_of(5) { 0x53 } else { (seed as u32 * 31 + number * 7 + place * 13) as u8 }
 }
 
 #[test]

@@ -308,8 +308,8 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
         let alternate = if self.has_opened { polled.or(opened) } else { opened.or(polled) };
         let others = probed.filter(is_overdue).or(alternate).or(probed);
         let count = devices.len().max(1);
-        let acting = (1..=count).map(|step| (self.turn + step) % count);
-        let acting = acting.filter(|&place| devices.get(place).is_some_and(Device::has_act)).next();
+        let mut acting = (1..=count).map(|step| (self.turn + step) % count);
+        let acting = acting.find(|&place| devices.get(place).is_some_and(Device::has_act));
         match (acting, others) {
             (Some(place), others) if others.is_none() || self.acts_in_a_row < OSDP_ACTS_IN_A_ROW => {
                 self.turn = place;

@@ -73,6 +73,8 @@ pub enum What {
     Pinned(Capabilities),
     /// A card was shown.
     Card(CardRead),
+    /// A card was shown whose number of bits no building can declare.
+    UnknownCard,
     /// Keys were pressed.
     Keypad(Keypad),
     /// Tamper and power, when either has changed or is first known.

@@ -47,8 +47,6 @@ labelled! {
         Refused = "refused";
         /// The device was busy.
         Busy = "busy";
-        /// A card whose number of bits no building can declare.
-        UnknownCard = "unknown_card";
         /// An act found no room, or its device was not in service.
         ActLost = "act_lost";
         /// An event found no room.

@@ -123,10 +123,7 @@ impl Device {
                 }
             }
             Reply::Raw(raw) if is_polled => {
-                match card(&raw) {
-                    Some(card) => notes.what(What::Card(card)),
-                    None => notes.fault(Fault::UnknownCard),
-                }
+                notes.what(card(&raw).map_or(What::UnknownCard, What::Card));
                 return Heard::Used;
             }
             Reply::Keypad(keypad) if is_polled => {
