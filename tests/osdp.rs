@@ -1,6 +1,8 @@
 //! The gateway against OSDP devices that are not ours: libosdp's, over ptys.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kalitka_loadgen::oracle::{Identity, Oracle};
@@ -21,7 +23,9 @@ const READER: ReaderId = ReaderId(101);
 /// A building whose reader 101 is an OSDP device at address 5 of `line`.
 fn site(line: &Line) -> Site {
     let mut site = Site::new(HOLDERS);
-    let port = line.port.display();
+    plug_in(line, &site);
+    let port = site.path("line");
+    let port = port.display();
     site.configure_also(&format!(
         "[[osdp]]\nport = \"{port}\"\nbaud = 115200\n[[osdp.devices]]\naddress = 5\nreader = {}\nrelease = 0\n\
          inputs = {{ rotation_entry = 0, tamper = 3 }}\ndisplay = true\n",
@@ -31,6 +35,13 @@ fn site(line: &Line) -> Site {
     site.offer(&site.build(10));
     site.await_generation(10);
     site
+}
+
+/// Gives the line's port the name that the gateway knows, as an adapter gets its name back wherever it is plugged in.
+fn plug_in(line: &Line, site: &Site) {
+    let (name, new) = (site.path("line"), site.path("line.new"));
+    symlink(&line.port, &new).unwrap();
+    fs::rename(new, name).unwrap();
 }
 
 /// A device that has been given its key and is in service.
@@ -183,4 +194,23 @@ fn gateway_that_is_started_again_knows_its_devices() {
     device.show(32, &[0xde, 0xad, 0xbe, 0xef]);
     device.await_said("an answer", |said| said["command"] == "led");
     assert_eq!(site.metric("kalitka_osdp_cards_total", ""), 1.0);
+}
+
+#[test]
+fn line_that_is_pulled_out_and_plugged_in_again_is_served_again() {
+    let line = Line::new();
+    let site = site(&line);
+    let mut device = enrolled(&line, &site);
+    let key = device.key.clone().unwrap();
+    device.said();
+    drop((device, line));
+    until("the port to be gone", BOUND, || (site.metric("kalitka_osdp_port_up", "line") == 0.0).then_some(()));
+    let line = Line::new();
+    plug_in(&line, &site);
+    device = Peripheral::start(&line, 5, Some(&key));
+    until("the port to be back", BOUND, || (site.metric("kalitka_osdp_port_up", "line") == 1.0).then_some(()));
+    await_state(&site, "online");
+    device.show(32, &[0xde, 0xad, 0xbe, 0xef]);
+    device.await_said("an answer", |said| said["command"] == "led");
+    assert_eq!(site.get("/healthz").0, 200);
 }

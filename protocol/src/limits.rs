@@ -144,7 +144,7 @@ pub const OSDP_EVENTS_MAX: usize = 16;
 pub const OSDP_DEVICES_MAX: usize = 32;
 /// How long a device has to begin its reply, at most (IEC 60839-11-5, 5.7).
 pub const OSDP_REPLY_DELAY: Duration = Duration::from_millis(200);
-/// The least that a device is waited for, however quick it has been.
+/// The least that a device is waited for that has missed a reply, however quick it has been.
 pub const OSDP_REPLY_DELAY_MIN: Duration = Duration::from_millis(60);
 /// Silence within a reply that ends it.
 pub const OSDP_GAP_MAX: Duration = Duration::from_millis(20);

@@ -125,7 +125,7 @@ pub enum Block {
         /// What the step says.
         value: u8,
     },
-    /// Of a secured frame with a MAC alone, which has no data.
+    /// Of a secured frame with a MAC alone. It has no data but in a refusal.
     Authentic,
     /// Of a secured frame whose data are encrypted.
     Encrypted,
@@ -229,9 +229,8 @@ impl<'a> Frame<'a> {
             covered = &bytes[..bytes.len() - header.check.len() - MAC_LEN];
         }
         let is_whole = match block {
-            Some(Block::Authentic) => data.is_empty(),
             Some(Block::Encrypted) => !data.is_empty() && data.len().is_multiple_of(16),
-            Some(Block::Handshake { .. }) | None => true,
+            Some(Block::Authentic | Block::Handshake { .. }) | None => true,
         };
         if is_whole {
             Ok(Self { header, block, code, data, covered, mac })

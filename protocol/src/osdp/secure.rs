@@ -274,7 +274,22 @@ impl Channel {
         Ok(len)
     }
 
-    /// Opens a secured `frame` of the other side. Its MAC is looked at first; nothing is decrypted that is not authentic.
+    /// Writes a frame with a MAC whose `data` anybody can read, as devices do when they refuse; gives its length.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when it does not fit.
+    pub fn seal_open(&mut self, header: Header, code: u8, data: &[u8], out: &mut [u8]) -> Result<usize, NoRoom> {
+        let len = OSDP_HEADER_LEN + 2 + 1 + data.len() + MAC_LEN + header.check.len();
+        let mut writer = Writer::new(out.get_mut(..len).ok_or(NoRoom)?);
+        emit_covered(&mut writer, header, Some(Block::Authentic), code, data, len)?;
+        let mac = self.keys.chained(&self.theirs, writer.written());
+        emit_end(&mut writer, header.check, &mac)?;
+        self.ours = mac;
+        Ok(len)
+    }
+
+    /// Opens a secured `frame` of the other side. Its MAC is looked at first; nothing is decrypted that is not authentic. What was
+    /// not encrypted comes as it is.
     ///
     /// # Errors
     /// [`NotOpened`]; the channel is as it was unless the frame was authentic.
@@ -292,6 +307,10 @@ impl Channel {
             return Ok(opened);
         }
         opened.data.get_mut(..frame.data.len()).ok_or(NotOpened::Malformed)?.copy_from_slice(frame.data);
+        if frame.block == Some(Block::Authentic) {
+            opened.len = frame.data.len();
+            return Ok(opened);
+        }
         let mut before = self.ours.map(|byte| !byte);
         for block in opened.data[..frame.data.len()].as_chunks_mut::<BLOCK>().0 {
             let next = *block;

@@ -4,9 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use kalitka_protocol::osdp::command::Switch;
+use kalitka_protocol::osdp::device::State;
 use kalitka_protocol::osdp::frame::{self, Header, emit};
 use kalitka_protocol::osdp::secure::{Answered, Channel, accept, answer};
-use kalitka_protocol::osdp::{Address, Block, Bus, Check, Device, Event, Frame, Line, Scbk, Sequence, Step};
+use kalitka_protocol::osdp::{
+    Act, Address, Alarm, Block, Bus, Check, Device, Event, Fault, Frame, Line, Scbk, Sequence, Step, What,
+};
 
 pub(crate) const CAPABILITIES: [u8; 15] = [1, 1, 2, 2, 1, 1, 4, 1, 1, 8, 1, 0, 9, 1, 1];
 
@@ -28,6 +32,10 @@ pub(crate) struct Peripheral {
     /// Answers so many commands with *busy* first.
     pub(crate) busy: u32,
     pub(crate) inputs: Vec<u8>,
+    /// Commands that it refuses, as libosdp does: with a MAC, and not encrypted.
+    pub(crate) refuses: Vec<u8>,
+    /// Says what it has to say with a MAC and not encrypted.
+    pub(crate) is_open: bool,
     /// Refuses frames with a CRC.
     pub(crate) sums_only: bool,
     pub(crate) polls: u64,
@@ -51,6 +59,8 @@ impl Peripheral {
             told: Vec::new(),
             busy: 0,
             inputs: vec![0, 0],
+            refuses: Vec::new(),
+            is_open: false,
             sums_only: false,
             polls: 0,
             heard_in_clear: 0,
@@ -153,10 +163,18 @@ impl Peripheral {
             self.channel = None;
             return self.reply(sequence, check, None, 0x41, &[6]);
         };
-        let (code, data) = self.obey(frame.code, opened.data());
+        let refused = self.refuses.contains(&frame.code);
+        let (code, data) = if refused { (0x41, vec![3]) } else { self.obey(frame.code, opened.data()) };
+        let is_open = refused || self.is_open && !data.is_empty() && frame.code == 0x60;
         let header = Header { is_reply: true, ..frame.header };
         let mut out = vec![0xa5; 256];
-        let len = self.channel.as_mut().unwrap().seal(header, code, &data, &mut out).unwrap();
+        let channel = self.channel.as_mut().unwrap();
+        let sealed = if is_open {
+            channel.seal_open(header, code, &data, &mut out)
+        } else {
+            channel.seal(header, code, &data, &mut out)
+        };
+        let len = sealed.unwrap();
         out.truncate(len);
         out
     }
@@ -294,7 +312,6 @@ impl World {
     }
 
     pub(crate) fn cards(&self) -> Vec<[u8; 16]> {
-        use kalitka_protocol::osdp::What;
         self.events
             .iter()
             .filter_map(|(_, event)| match event.what {
@@ -320,4 +337,47 @@ pub(crate) fn frames_by_trying(stream: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     found
+}
+
+pub(crate) const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) const RELEASE: Act = Act::Output { number: 0, switch: Switch::OnForATime, tenths: 50 };
+
+pub(crate) fn address(number: u8) -> Address {
+    Address::new(number).unwrap()
+}
+
+pub(crate) fn whats(world: &World) -> Vec<What> {
+    world.events.iter().map(|(_, event)| event.what).collect()
+}
+
+pub(crate) fn alarms(world: &World) -> Vec<Alarm> {
+    let alarm = |what| if let What::Alarm(alarm) = what { Some(alarm) } else { None };
+    whats(world).into_iter().filter_map(alarm).collect()
+}
+
+pub(crate) fn faults(world: &World, fault: Fault) -> u64 {
+    world.bus.faults()[fault as usize]
+}
+
+pub(crate) fn state(world: &World, place: usize) -> State {
+    world.bus.devices()[place].state()
+}
+
+pub(crate) fn run(world: &mut World, time: Duration) {
+    world.run(time, |_| {});
+}
+
+/// Cards that differ: the number in 24 bits, with whatever parity.
+pub(crate) fn shown(number: u32) -> [u8; 4] {
+    (number << 7).to_be_bytes()
+}
+
+pub(crate) fn as_read(number: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&[2, 26]);
+    bytes[2..6].copy_from_slice(&shown(number));
+    bytes
 }

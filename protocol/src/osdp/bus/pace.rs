@@ -47,11 +47,16 @@ impl Pace {
         self.due = now;
     }
 
-    /// How long the first byte of its reply is waited for: an absent device shortly, but for every so many probes.
+    /// How long the first byte of its reply is waited for: as long as the standard gives it, because a frame that is sent again
+    /// while its reply is on the way costs some devices their channel. One that has missed a slot is waited for as it has
+    /// answered before, and an absent one shortly, but for every so many probes.
     pub(super) fn patience(&self, is_probed: bool) -> Duration {
         if is_probed {
             let is_patient = self.probes.is_multiple_of(OSDP_PATIENT_PROBES);
             return if is_patient { OSDP_REPLY_DELAY } else { OSDP_REPLY_DELAY_MIN };
+        }
+        if self.misses == 0 {
+            return OSDP_REPLY_DELAY;
         }
         (self.slowest * PATIENCE_FACTOR).clamp(OSDP_REPLY_DELAY_MIN, OSDP_REPLY_DELAY)
     }
@@ -81,7 +86,6 @@ impl Pace {
             self.probes = self.probes.wrapping_add(1);
             self.due = (now + OSDP_PROBE_INTERVAL).saturating_sub(took);
         } else if self.misses > 1 {
-            self.slowest = OSDP_REPLY_DELAY;
             self.due = now + took * OSDP_SLOW_FACTOR;
         }
     }

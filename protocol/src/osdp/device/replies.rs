@@ -80,6 +80,12 @@ impl Device {
             }
         };
         let asked = self.answered(now);
+        // Devices say no without encrypting why; anything else that others could have read is not taken.
+        let is_open = frame.block == Some(Block::Authentic) && !frame.data.is_empty();
+        if is_open && frame.code != code::NAK {
+            notes.fault(Fault::Clear);
+            return Heard::Answered;
+        }
         match Reply::parse(frame.code, opened.data()) {
             Ok(reply) => self.take_secured(asked, &reply, notes),
             Err(_) => {
@@ -164,8 +170,14 @@ impl Device {
                 self.break_off(notes);
                 Heard::Refused
             }
-            // What it does not know it is not asked again on the way into service; an act is lost.
-            _ => self.proceed(asked, Heard::Answered, notes),
+            // What it does not know it is not asked again on the way into service; an act is lost. Inputs of which nothing is said
+            // are at rest.
+            _ => {
+                if asked == command::INPUT_STATUS {
+                    self.inputs.get_or_insert_default();
+                }
+                self.proceed(asked, Heard::Answered, notes)
+            }
         }
     }
 
