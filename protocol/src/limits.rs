@@ -138,6 +138,8 @@ pub const OSDP_POINTS_MAX: usize = 32;
 pub const OSDP_DIGITS_MAX: usize = 32;
 /// Acts that wait for one device.
 pub const OSDP_ACTS_MAX: usize = 8;
+/// Age at which an act that waits is no longer sent: whoever it was for has gone (as [`ASK_AGE_MAX`]).
+pub const OSDP_ACT_AGE_MAX: Duration = Duration::from_secs(2);
 /// Events that wait to be taken from one bus; one reply makes at most half of them.
 pub const OSDP_EVENTS_MAX: usize = 16;
 /// Devices on one bus.

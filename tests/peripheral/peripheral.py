@@ -42,6 +42,10 @@ class Line(Channel):
         pass
 
 
+# The binding gives back a None with each command, which it has never taken.
+LENT = [None] * 1_000_000
+
+
 def say(what):
     print(json.dumps(what), flush=True)
 

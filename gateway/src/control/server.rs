@@ -79,7 +79,7 @@ impl Desk {
                 tracing::warn!(peer_uid = peer, verb, reader, error, "control request not done");
             }
             Reply::Status(_) | Reply::Readers { .. } | Reply::Devices { .. } => {
-                tracing::debug!(peer_uid = peer, verb, "control request")
+                tracing::debug!(peer_uid = peer, verb, "control request");
             }
             _ => tracing::info!(peer_uid = peer, verb, reader, "control request done"),
         }

@@ -327,9 +327,10 @@ impl Line {
 
     fn settle(&mut self, place: usize, out: Outcome) {
         out.decided.iter().for_each(|took| self.shared.tally.decision.record(*took));
+        let now = self.shared.clock.monotonic();
         for act in out.acts {
             // Counted by the bus.
-            let _ = self.bus.act(place, act);
+            let _ = self.bus.act(now, place, act);
         }
     }
 
@@ -377,7 +378,7 @@ fn keep(kept: Result<(), Failure>, reader: u32, what: &str) {
     match kept {
         Ok(()) => tracing::info!(reader, "{what}"),
         Err(error) => {
-            tracing::error!(reader, %error, "{what}, and that could not be kept: open an install window again")
+            tracing::error!(reader, %error, "{what}, and that could not be kept: open an install window again");
         }
     }
 }

@@ -168,10 +168,10 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
     /// Has the device at `place` do `act` in one of the next slots.
     ///
     /// # Errors
-    /// [`NoRoom`] when it is not in service or too many acts wait; that is counted.
-    pub fn act(&mut self, place: usize, act: Act) -> Result<(), NoRoom> {
+    /// [`NoRoom`] when it is not there or too many acts wait; that is counted.
+    pub fn act(&mut self, now: Duration, place: usize, act: Act) -> Result<(), NoRoom> {
         let device = self.devices.as_mut().get_mut(place).ok_or(NoRoom)?;
-        device.act(act).inspect_err(|_| self.noted.fault(Fault::ActLost))
+        device.act(now, act).inspect_err(|_| self.noted.fault(Fault::ActLost))
     }
 
     /// What is to be done at `now`. `entropy` fills with fresh random bytes, fit for keys.
@@ -197,7 +197,7 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
         let device = &mut self.devices.as_mut()[place];
         device.pace.begin(now);
         let patience = device.pace.patience(device.is_probed());
-        let frame = device.speak(entropy, &mut self.noted);
+        let frame = device.speak(now, entropy, &mut self.noted);
         let sent = now + self.line.time(frame.len());
         let deadline = sent + patience;
         let latest = deadline + self.line.time(OSDP_REPLY_MAX);

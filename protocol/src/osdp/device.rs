@@ -23,7 +23,9 @@ use super::frame::{Address, Block, Check, Header, Sequence, emit};
 use super::reply::{Capabilities, Identity, Keypad, Points};
 use super::secure::{Awaiting, Challenge, Channel, Scbk};
 use crate::credential::CardRead;
-use crate::limits::{OSDP_ACTS_MAX, OSDP_DATA_MAX, OSDP_OFFLINE_AFTER, OSDP_SENT_MAX, OSDP_TRIES_MAX};
+use crate::limits::{
+    OSDP_ACT_AGE_MAX, OSDP_ACTS_MAX, OSDP_DATA_MAX, OSDP_OFFLINE_AFTER, OSDP_SENT_MAX, OSDP_TRIES_MAX,
+};
 use crate::wire::{NoRoom, Writer};
 
 /// How matters stand with a device.
@@ -160,6 +162,9 @@ struct Pending {
     /// Whether the device has said that it is busy.
     #[zeroize(skip)]
     busy_since: Option<Duration>,
+    /// What it asks for, and since when.
+    #[zeroize(skip)]
+    act: Option<(Act, Duration)>,
 }
 
 /// A device at one address.
@@ -259,12 +264,13 @@ impl Device {
         self.install.is_some()
     }
 
-    /// Has it do `act` when its turn comes.
+    /// Has it do `act` when its turn comes, if that is soon enough. A channel that breaks meanwhile is opened anew first.
     ///
     /// # Errors
-    /// [`NoRoom`] when too many wait, or the device is not in service.
-    pub fn act(&mut self, act: Act) -> Result<(), NoRoom> {
-        if self.state == State::Online { self.acts.push(act) } else { Err(NoRoom) }
+    /// [`NoRoom`] when too many wait, or the device neither is in service nor comes into it.
+    pub fn act(&mut self, now: Duration, act: Act) -> Result<(), NoRoom> {
+        let is_there = matches!(self.state, State::Online | State::Opening);
+        if is_there { self.acts.push(act, now) } else { Err(NoRoom) }
     }
 
     /// Whether an act could go out now.
@@ -287,10 +293,13 @@ impl Device {
     }
 
     /// The frame to send now: the one that was not answered, byte for byte, or the next.
-    pub(super) fn speak(&mut self, entropy: &mut dyn FnMut(&mut [u8]), notes: &mut dyn Notes) -> &[u8] {
+    pub(super) fn speak(&mut self, now: Duration, entropy: &mut dyn FnMut(&mut [u8]), notes: &mut dyn Notes) -> &[u8] {
         if self.pending.is_none() {
             // Whatever does not fit would be a defect in the limits; nothing is sent then, and the device goes offline.
-            self.pending = self.next(entropy, notes).ok();
+            self.pending = self.next(now, entropy).ok();
+        }
+        for _ in 0..core::mem::take(&mut self.acts.lost) {
+            notes.fault(Fault::ActLost);
         }
         self.pending.as_ref().map_or(&[], |pending| &pending.bytes[..pending.len])
     }
@@ -309,7 +318,7 @@ impl Device {
         }
     }
 
-    fn next(&mut self, entropy: &mut dyn FnMut(&mut [u8]), notes: &mut dyn Notes) -> Result<Pending, NoRoom> {
+    fn next(&mut self, now: Duration, entropy: &mut dyn FnMut(&mut [u8])) -> Result<Pending, NoRoom> {
         match self.phase {
             Phase::Identity => {
                 self.sequence = Sequence::FIRST;
@@ -339,8 +348,8 @@ impl Device {
             Phase::Local => self.secured(&Command::LocalStatus),
             Phase::Inputs => self.secured(&Command::InputStatus),
             Phase::Outputs => self.secured(&Command::OutputStatus),
-            Phase::Serving => match self.acts.pop() {
-                Some(act) => self.secured(&Command::Act(act)).inspect_err(|_| notes.fault(Fault::ActLost)),
+            Phase::Serving => match self.acts.pop(now) {
+                Some(act) => Ok(Pending { act: Some(act), ..self.secured(&Command::Act(act.0))? }),
                 None => self.secured(&Command::Poll),
             },
         }
@@ -390,18 +399,23 @@ impl Device {
 
     fn begin(&self, command: &Command<'_>, is_secured: bool) -> Pending {
         let (sequence, code) = (self.sequence, command.code());
-        Pending { bytes: [0; OSDP_SENT_MAX], len: 0, sequence, is_secured, code, tries: 0, busy_since: None }
+        Pending { bytes: [0; OSDP_SENT_MAX], len: 0, sequence, is_secured, code, tries: 0, busy_since: None, act: None }
     }
 
     const fn header(&self) -> Header {
         Header { address: self.address, is_reply: false, sequence: self.sequence, check: self.check }
     }
 
-    /// Begins the conversation anew, in the clear and with sequence number 0, which ends any channel at the device too.
+    /// Begins the conversation anew, in the clear and with sequence number 0, which ends any channel at the device too. An act
+    /// that was under way may have been done: what only shows is said again, and nothing is released twice.
     fn restart(&mut self) {
         self.phase = Phase::Identity;
         self.secure = Secure::No;
-        self.pending = None;
+        match self.pending.take().and_then(|pending| pending.act) {
+            Some((Act::Output { .. }, _)) => self.acts.lost += 1,
+            Some(act) => self.acts.put_back(act),
+            None => {}
+        }
         if self.state == State::Online {
             self.state = State::Opening;
         }
@@ -413,34 +427,47 @@ impl Device {
     }
 }
 
-/// The acts that wait, oldest first.
+/// The acts that wait, oldest first, and since when each does.
 #[derive(Default)]
 struct Acts {
-    waiting: [Option<Act>; OSDP_ACTS_MAX],
+    waiting: [Option<(Act, Duration)>; OSDP_ACTS_MAX],
     len: usize,
+    /// Those that were given up and are not counted yet.
+    lost: u32,
 }
 
 impl Acts {
-    fn push(&mut self, act: Act) -> Result<(), NoRoom> {
-        *self.waiting.get_mut(self.len).ok_or(NoRoom)? = Some(act);
+    fn push(&mut self, act: Act, now: Duration) -> Result<(), NoRoom> {
+        *self.waiting.get_mut(self.len).ok_or(NoRoom)? = Some((act, now));
         self.len += 1;
         Ok(())
     }
 
-    fn pop(&mut self) -> Option<Act> {
-        let first = self.waiting[0].take()?;
-        self.waiting.rotate_left(1);
-        self.len -= 1;
-        Some(first)
+    /// Puts `act` before all others; if there is no room, it is lost.
+    fn put_back(&mut self, act: (Act, Duration)) {
+        if self.len < OSDP_ACTS_MAX {
+            self.waiting.rotate_right(1);
+            self.waiting[0] = Some(act);
+            self.len += 1;
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// The oldest that is not too old.
+    fn pop(&mut self, now: Duration) -> Option<(Act, Duration)> {
+        while let Some(first) = self.waiting[0].take() {
+            self.waiting.rotate_left(1);
+            self.len -= 1;
+            if now.saturating_sub(first.1) < OSDP_ACT_AGE_MAX {
+                return Some(first);
+            }
+            self.lost += 1;
+        }
+        None
     }
 
     const fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Forgets all of them; gives how many.
-    fn clear(&mut self) -> usize {
-        self.waiting = [None; OSDP_ACTS_MAX];
-        core::mem::take(&mut self.len)
     }
 }

@@ -47,7 +47,7 @@ labelled! {
         Refused = "refused";
         /// The device was busy.
         Busy = "busy";
-        /// An act found no room, or its device was not in service.
+        /// An act found no room, waited for too long, or was a release whose channel broke.
         ActLost = "act_lost";
         /// An event found no room.
         EventLost = "event_lost";

@@ -258,6 +258,11 @@ impl World {
         Self::new(baud, (0..count).map(device).collect(), peripherals.collect())
     }
 
+    /// Has the device at `place` do `act`.
+    pub(crate) fn act(&mut self, place: usize, act: Act) -> Result<(), kalitka_protocol::wire::NoRoom> {
+        self.bus.act(self.now, place, act)
+    }
+
     /// Lets `bytes` arrive by themselves at `at`.
     pub(crate) fn inject(&mut self, at: Duration, bytes: Vec<u8>) {
         self.arriving.push((at, bytes));

@@ -48,7 +48,7 @@ impl Device {
         self.heard = now;
         let since = self.pending.as_mut().map(|pending| *pending.busy_since.get_or_insert(now));
         if since.is_some_and(|since| now.saturating_sub(since) >= OSDP_BUSY_MAX) {
-            self.break_off(notes);
+            self.restart();
         }
         Heard::Busy
     }
@@ -68,14 +68,14 @@ impl Device {
                 if frame.code != code::NAK {
                     self.raise(Alarm::ChannelBroken, notes);
                 }
-                self.break_off(notes);
+                self.restart();
                 return Heard::Answered;
             }
             // A MAC may be guessed at once for each channel.
             Err(NotOpened::Mac) => {
                 notes.fault(Fault::WrongMac);
                 self.raise(Alarm::ChannelBroken, notes);
-                self.break_off(notes);
+                self.restart();
                 return Heard::Answered;
             }
         };
@@ -163,11 +163,11 @@ impl Device {
         notes.fault(Fault::Refused);
         match refusal {
             Refusal::Sequence | Refusal::NoSecureChannel | Refusal::NotSecured => {
-                self.break_off(notes);
+                self.restart();
                 Heard::Answered
             }
             _ if asked == command::KEY_SET => {
-                self.break_off(notes);
+                self.restart();
                 Heard::Refused
             }
             // What it does not know it is not asked again on the way into service; an act is lost. Inputs of which nothing is said
@@ -326,14 +326,6 @@ impl Device {
         self.restart();
         self.state = State::Refused;
         Heard::Refused
-    }
-
-    /// The channel is given up, and with it the acts that wait: when it is open again they would come too late.
-    fn break_off(&mut self, notes: &mut dyn Notes) {
-        for _ in 0..self.acts.clear() {
-            notes.fault(Fault::ActLost);
-        }
-        self.restart();
     }
 
     fn raise(&mut self, alarm: Alarm, notes: &mut dyn Notes) {
