@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -113,6 +114,11 @@ impl Peripheral {
                 return said;
             }
         }
+    }
+
+    /// Lets it say what it has to say, until it has been silent for `quiet`.
+    pub fn let_say(&self, quiet: Duration) {
+        while self.said.recv_timeout(quiet).is_ok() {}
     }
 
     /// What it has said and nobody has heard.

@@ -262,7 +262,8 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
             }
             let waited = slot.first.unwrap_or(now).saturating_sub(slot.sent);
             let took = now.saturating_sub(slot.began);
-            device.pace.answered(now, took, waited, heard);
+            let is_opening = device.state() == State::Opening;
+            device.pace.answered(now, took, waited, heard, is_opening);
             self.exchange = Some(Exchange { device: slot.device, took, is_answered: true });
             self.slot = None;
         }

@@ -61,8 +61,9 @@ impl Pace {
         (self.slowest * PATIENCE_FACTOR).clamp(OSDP_REPLY_DELAY_MIN, OSDP_REPLY_DELAY)
     }
 
-    /// It has answered, after `waited` of silence; the slot took `took`.
-    pub(super) fn answered(&mut self, now: Duration, took: Duration, waited: Duration, heard: Heard) {
+    /// It has answered, after `waited` of silence; the slot took `took`. One that is opening its channel has every second slot,
+    /// also if it is slow: nobody can use it before.
+    pub(super) fn answered(&mut self, now: Duration, took: Duration, waited: Duration, heard: Heard, is_opening: bool) {
         (self.misses, self.probes) = (0, 0);
         self.slowest = waited.max(self.slowest * 7 / 8);
         if heard == Heard::Used {
@@ -72,6 +73,7 @@ impl Pace {
         let pause = match heard {
             Heard::Refused => OSDP_SECURE_RETRY,
             Heard::Busy => OSDP_BUSY_PAUSE,
+            _ if is_opening => Duration::ZERO,
             _ if took > OSDP_SLOW_AFTER => took * OSDP_SLOW_FACTOR,
             _ if is_used => Duration::ZERO,
             _ => OSDP_POLL_INTERVAL,
