@@ -150,19 +150,25 @@ fn release_goes_out_on_a_grant_alone_and_what_follows_is_reported() {
     });
     let uid = uid.unwrap();
     device.show(32, &[0xde, 0xad, 0xbe, 0xef]);
-    device.await_said("a denial", |said| {
+    let led = device.await_said("a denial", |said| {
         assert_ne!(said["command"], "output", "a denial releases nothing");
-        said["command"] == "text"
+        said["command"] == "led"
     });
-    device.show(u8::try_from(uid.len() * 8).unwrap(), &uid);
-    let release = device.await_said("a release", |said| said["command"] == "output");
+    assert!(!is_green(&led));
+    // A release whose channel broke is not sent again: whoever stands there shows the card again.
+    let release = (0..10).find_map(|_| {
+        device.show(u8::try_from(uid.len() * 8).unwrap(), &uid);
+        let said = device.await_said("a grant", |said| said["command"] == "output" || is_green(said));
+        Some(said).filter(|said| said["command"] == "output")
+    });
+    let release = release.expect("a release");
     assert_eq!((&release["output_no"], &release["control_code"]), (&Value::from(0), &Value::from(5)));
     device.set_inputs([1, 0, 0, 0]);
     let events = |site: &Site| site.metric("kalitka_report_receipts_total", "");
     until("the pass to be durable", BOUND, || (events(&site) >= 1.0).then_some(()));
     device.set_inputs([0, 0, 0, 1]);
     until("the tampering to be durable", BOUND, || (events(&site) >= 2.0).then_some(()));
-    assert_eq!(site.metric("kalitka_report_received_total", ""), 2.0);
+    assert!(site.metric("kalitka_report_received_total", "") >= 2.0);
 }
 
 #[test]

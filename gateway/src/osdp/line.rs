@@ -174,7 +174,10 @@ impl Line {
         }
         let keys = self.shared.keys.load();
         for seat in &mut self.seats {
-            let Some(known) = keys.as_ref().and_then(|keys| keys.get(seat.reader())) else { continue };
+            let Some(known) = keys.as_ref().and_then(|keys| keys.get(seat.reader())) else {
+                seat.end();
+                continue;
+            };
             if seat.needs(&known.psk) {
                 let mut random = [0; 16];
                 self.entropy.fill(&mut random);

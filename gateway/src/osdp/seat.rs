@@ -52,6 +52,8 @@ pub(super) struct Seat {
     settings: DeviceSettings,
     portal: Portal,
     reader: Option<Box<Reader<OSDP_REPORTS_MAX>>>,
+    /// What a reader that has ended had to report.
+    memory: Option<Box<ReportMemory<OSDP_REPORTS_MAX>>>,
     psk: Option<Psk>,
     boot_counter: u32,
     asked: VecDeque<Asked>,
@@ -62,7 +64,7 @@ impl Seat {
     pub(super) fn new(settings: DeviceSettings) -> Self {
         let portal = Portal::new(settings.inputs, settings.held_open_after());
         let (asked, effects) = (VecDeque::new(), Vec::new());
-        Self { settings, portal, reader: None, psk: None, boot_counter: 0, asked, effects }
+        Self { settings, portal, reader: None, memory: None, psk: None, boot_counter: 0, asked, effects }
     }
 
     pub(super) const fn reader(&self) -> ReaderId {
@@ -84,7 +86,8 @@ impl Seat {
         let Start { psk, boot_counter, random } = start;
         let [boot, log] =
             [0, 8].map(|place| u64::from_le_bytes(random[place..place + 8].try_into().unwrap_or_default()));
-        let memory = self.reader.take().map_or_else(|| ReportMemory::new(LogId(log)), |reader| reader.into_memory());
+        self.end();
+        let memory = self.memory.take().map_or_else(|| ReportMemory::new(LogId(log)), |memory| *memory);
         let identity = Identity {
             reader: self.reader(),
             psk: psk.clone(),
@@ -96,6 +99,14 @@ impl Seat {
         };
         self.reader = Some(Box::new(Reader::new(identity, memory)));
         (self.psk, self.boot_counter) = (Some(psk), boot_counter);
+    }
+
+    /// The reader's key was taken away: every card is refused, whatever the fall-back mode, until there is another.
+    pub(super) fn end(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            self.memory = Some(Box::new(reader.into_memory()));
+        }
+        self.psk = None;
         self.asked.clear();
     }
 
@@ -272,4 +283,76 @@ fn lets_pass(mode: FallBack, direction: Direction) -> bool {
 
 fn tenths(time: Duration) -> u16 {
     u16::try_from(time.as_millis().div_ceil(100)).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seat() -> Seat {
+        let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { tamper = 1 }";
+        Seat::new(toml::from_str(settings).unwrap())
+    }
+
+    fn start(byte: u8) -> Start {
+        Start { psk: Psk::new([byte; 32]), boot_counter: 1, random: [byte; 16] }
+    }
+
+    fn card() -> CardRead {
+        CardRead::from_uid(&[1, 2, 3, 4]).unwrap()
+    }
+
+    /// Colours that were lit, and outputs that were switched.
+    fn shown(out: &Outcome) -> (Vec<Colour>, Vec<u8>) {
+        let colour = |act: &Act| if let Act::Led { blink, .. } = act { Some(blink.on_colour) } else { None };
+        let output = |act: &Act| if let Act::Output { number, .. } = act { Some(*number) } else { None };
+        (out.acts.iter().filter_map(colour).collect(), out.acts.iter().filter_map(output).collect())
+    }
+
+    #[test]
+    fn without_a_key_every_card_is_refused_and_what_happens_is_kept_over_a_change_of_keys() {
+        let (mut seat, mut out) = (seat(), Outcome::default());
+        seat.card(Duration::ZERO, card(), &mut out);
+        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+        seat.begin(start(1));
+        assert!(!seat.needs(&Psk::new([1; 32])) && seat.needs(&Psk::new([2; 32])));
+        seat.tampered(Duration::ZERO);
+        seat.end();
+        let mut out = Outcome::default();
+        seat.card(Duration::ZERO, card(), &mut out);
+        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+        seat.begin(start(2));
+        assert_eq!(seat.reader.as_ref().unwrap().memory().waiting(), 1);
+    }
+
+    #[test]
+    fn card_is_neither_granted_nor_denied_before_it_is_answered() {
+        let (mut seat, mut out) = (seat(), Outcome::default());
+        seat.begin(start(1));
+        seat.card(Duration::ZERO, card(), &mut out);
+        assert!(out.acts.is_empty() && out.decided.is_empty());
+        // No session, no answer: closed until somebody has said otherwise.
+        let mut buffer = [0; DATAGRAM_MAX];
+        assert!(seat.poll_transmit(Duration::ZERO, &mut buffer, &mut |bytes| bytes.fill(7)).is_some());
+        seat.handle_timeout(Duration::from_secs(3), &mut out);
+        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+        let mut out = Outcome::default();
+        seat.card(Duration::from_secs(4), card(), &mut out);
+        assert_eq!(shown(&out), (vec![Colour::Red], vec![]), "in fall-back");
+    }
+
+    #[test]
+    fn only_a_mode_that_says_so_lets_pass_without_an_answer() {
+        use Direction::{Entry, Exit};
+        for (mode, direction, passes) in [
+            (FallBack::Closed, Entry, false),
+            (FallBack::Closed, Exit, false),
+            (FallBack::ExitFree, Entry, false),
+            (FallBack::ExitFree, Exit, true),
+            (FallBack::Free, Entry, true),
+            (FallBack::Free, Exit, true),
+        ] {
+            assert_eq!(lets_pass(mode, direction), passes);
+        }
+    }
 }
