@@ -1,4 +1,4 @@
-//! Why the crate `osdp` is a second opinion here and no part of the product (docs/decisions/0013-our-own-osdp.md). When one of
+//! Why the crate `osdp` is a second opinion here and no part of the product (docs/decisions/0014-our-own-osdp.md). When one of
 //! these fails, the crate has changed: read that page again.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed test")]
 
