@@ -45,7 +45,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.
-const CONFINED: [(&str, &[&str]); 28] = [
+const CONFINED: [(&str, &[&str]); 29] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
     ("axum", &["kalitka-gateway", "kalitka-hub"]),
@@ -71,6 +71,7 @@ const CONFINED: [(&str, &[&str]); 28] = [
     ("sled", &["kalitka-outbox"]),
     ("snow", &["kalitka-core"]),
     ("tokio", &["kalitka-gateway", "kalitka-process", "kalitka-uplink", "kalitka-hub"]),
+    ("tokio-serial", &["kalitka-gateway"]),
     ("tracing", &["kalitka-gateway", "kalitka-outbox", "kalitka-process", "kalitka-uplink", "kalitka-hub"]),
     ("x509-parser", &["kalitka-uplink", "kalitka-hub"]),
     ("x25519-dalek", &["kalitka-protocol"]),

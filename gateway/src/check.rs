@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys::{self, KeyBook};
 use crate::osdp;
+use crate::serial::port;
 use crate::stamps::{self, Keeper};
 use crate::state;
 use crate::thread;
@@ -39,6 +40,11 @@ pub(crate) fn check(config: &Config) -> Result<String, Failure> {
     let mut found = format!("configuration: good\nreaders with keys: {}\nsnapshot: {snapshot}\n", keys.readers().len());
     for (key, core) in config.cores().filter(|&(_, core)| !thread::is_usable(core)) {
         found += &format!("{key}: core {core} cannot be used on this machine; its thread would run on any\n");
+    }
+    for serial in &config.serial {
+        if let Err(error) = port::look_at(&serial.port) {
+            found += &format!("serial.port: {}: {error}; the others would be served\n", serial.port.display());
+        }
     }
     Ok(found)
 }

@@ -16,11 +16,12 @@ use crate::keys::enrolment;
 use crate::osdp::Shown;
 use crate::outbox::{self, Ended, OutboxCommand};
 use crate::run;
+use crate::serial::cabinet::SerialCommand;
 
 /// Decides who may pass the readers of one building.
 ///
-/// `run` serves readers over UDP by the newest signed snapshot; `enrol` joins it to a hub; every other command
-/// but `check` and `outbox` reaches the running gateway over its control socket.
+/// `run` serves readers over UDP and serial lines by the newest signed snapshot; `enrol` joins it to a hub; every other command
+/// but `check`, `serial` and `outbox` reaches the running gateway over its control socket.
 ///
 /// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, key file, snapshot, reader number); 4 the machine does
 /// not allow it (port in use, file or socket missing, permission); 1 a defect of this program. `outbox` has its own.
@@ -48,6 +49,9 @@ enum Command {
     /// Put snapshots into force and see how matters stand
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Serial ports, for the engineer at the cabinet: which there are, what speaks on them, what passes
+    #[command(subcommand)]
+    Serial(SerialCommand),
     /// Look at, read out or rebuild the outbox of a gateway that stands, or a copy of one
     #[command(subcommand)]
     Outbox(OutboxCommand),
@@ -177,6 +181,7 @@ impl Cli {
     fn execute(self) -> Result<u8, Failure> {
         let done = match self.command {
             Command::Outbox(command) => return command.execute().map(Ended::exit_status),
+            Command::Serial(command) => return command.execute(),
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
             Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
@@ -326,11 +331,17 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 15] = [
+        let cases: [(&[&str], bool); 21] = [
             (&["osdp", "enrol", "--reader", "101", "--for", "60s", "--socket", "/s"], true),
             (&["osdp", "enrol", "--reader", "101", "--for", "5x", "--socket", "/s"], false),
             (&["osdp", "enrol", "--for", "60s", "--socket", "/s"], false),
             (&["osdp", "status", "--json", "--socket", "/s"], true),
+            (&["serial", "list"], true),
+            (&["serial", "probe", "/dev/ttyS0", "--baud", "9600"], true),
+            (&["serial", "probe"], false),
+            (&["serial", "monitor", "/dev/ttyS0", "--parity", "even", "--seconds", "5"], true),
+            (&["serial", "monitor", "/dev/ttyS0", "--baud", "0"], false),
+            (&["serial", "monitor", "/dev/ttyS0", "--parity", "mark"], false),
             (&["reader", "add", "101", "--socket", "/s"], true),
             (&["reader", "add", "0", "--socket", "/s"], false),
             (&["reader", "add", "--socket", "/s"], false),

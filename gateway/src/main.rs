@@ -29,6 +29,7 @@ mod osdp;
 mod outbox;
 mod published;
 mod run;
+mod serial;
 mod stage;
 mod stamps;
 mod thread;

@@ -27,6 +27,7 @@ use crate::logs;
 use crate::metrics::{Collector, KernelDrops, OsdpTally, Tally, names};
 use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys};
 use crate::published::Published;
+use crate::serial::{self, Wiring};
 use crate::stage::{Services, Stage};
 use crate::stamps::{self, Keeper};
 use crate::state::{self, StateFolder};
@@ -91,6 +92,7 @@ struct Ground {
     overlay: Arc<Overlay>,
     views: Arc<Published<View>>,
     sockets: udp::Sockets,
+    wiring: Wiring,
     texts: Texts,
     recorders: Vec<Recorder>,
     door: Door,
@@ -121,6 +123,7 @@ impl Ground {
         let overlay = Arc::new(ordered(kept.as_ref(), config.safety.mode));
         let views = Arc::new(Published::new(None));
         let sockets = udp::bind(&config.udp)?;
+        let wiring = Wiring::of(&config.serial);
         let (http, http_address) = http::bind(config.http.listen)?;
         let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
         let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
@@ -145,6 +148,7 @@ impl Ground {
             overlay,
             views,
             sockets,
+            wiring,
             texts,
             recorders,
             door,
@@ -184,8 +188,8 @@ struct Started {
 }
 
 fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result<Started, Failure> {
-    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, texts, recorders, door, ring, adopter, .. } =
-        ground;
+    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, wiring, texts, .. } = ground;
+    let Ground { recorders, door, ring, adopter, .. } = ground;
     let shared = Arc::new(Shared {
         clock: clock.clone(),
         views: Arc::clone(&views),
@@ -195,6 +199,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         fall_back_after_ms: config.readers.fall_back_after_ms,
         spin: config.spin(),
         tallies,
+        lines: wiring.lines.clone(),
     });
     let (taken, stamps_taken) = sync_channel(STAMPS_WAITING_MAX);
     let (udp, stamps) = (sockets.address, keeper.current());
@@ -210,6 +215,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
     };
     let (counter, lines) = osdp::start(beginning, died)?;
     drop(taken);
+    let serial = wiring.start(|number| workers.inlet(number), clock, died)?;
     let (head, live) = (watch::Sender::new(None), broadcast::Sender::new(LIVE_COMMITS_MAX));
     let (status, uplink_state) = (watch::Sender::new(JournalStatus::default()), watch::Sender::default());
     let (journal_shown, uplink_shown) = (status.subscribe(), uplink_state.subscribe());
@@ -244,7 +250,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         tally: ground.uplink_tally,
         clock: clock.clone(),
     });
-    let threads = Threads { workers, lines, door, journal, keeper, orders, adopter };
+    let threads = Threads { serial, workers, lines, door, journal, keeper, orders, adopter };
     Ok(Started { threads, journal: journal_shown, uplink_state: uplink_shown, uplink, osdp: Arc::new(counter) })
 }
 
@@ -255,6 +261,7 @@ const fn bounds(config: &Config) -> Bounds {
 
 /// What runs until the end.
 struct Threads {
+    serial: Option<serial::Running>,
     workers: Pool,
     lines: Option<osdp::Running>,
     door: Door,
@@ -273,6 +280,9 @@ impl Threads {
     fn stop(self) -> Result<(), Failure> {
         if let Some(lines) = self.lines {
             lines.stop();
+        }
+        if let Some(serial) = self.serial {
+            serial.stop();
         }
         self.workers.stop();
         drop(self.orders);

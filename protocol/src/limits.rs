@@ -4,6 +4,8 @@ use core::time::Duration;
 
 /// Bytes of the longest datagram (SPEC 2.1).
 pub const DATAGRAM_MAX: usize = 1200;
+/// Bytes of the shortest datagram (SPEC 2.1).
+pub const DATAGRAM_MIN: usize = SEALED_HEADER_LEN + TAG_LEN;
 /// Bytes of a handshake datagram, in either direction (SPEC 4.2, 4.7).
 pub const HANDSHAKE_LEN: usize = 96;
 /// Bytes of a sealed datagram's clear header (SPEC 5.1).
@@ -36,6 +38,11 @@ pub const LIST_TEXT_MAX: usize = 48;
 pub const LIST_ENTRIES_MAX: usize = 16;
 /// Pages of one list (SPEC 9.2).
 pub const LIST_PAGES_MAX: u16 = 64;
+
+/// Bytes of a frame's checksum (SPEC 18.2).
+pub const CHECKSUM_LEN: usize = 4;
+/// Bytes of the longest frame, both delimiters among them: a code byte for each 254 bytes begun (SPEC 18.3).
+pub const FRAME_MAX: usize = 2 + DATAGRAM_MAX + CHECKSUM_LEN + (DATAGRAM_MAX + CHECKSUM_LEN).div_ceil(254);
 
 /// Counters that the replay window remembers behind the highest (SPEC 5.4).
 pub const REPLAY_WINDOW: u64 = 1024;
@@ -178,6 +185,7 @@ pub const OSDP_BUSY_PAUSE: Duration = Duration::from_millis(50);
 pub const OSDP_TRIES_MAX: u8 = 3;
 
 const _: () = {
+    assert!(DATAGRAM_MIN < HANDSHAKE_LEN);
     assert!(HANDSHAKE_LEN < DATAGRAM_MAX);
     assert!(REPLAY_WINDOW.is_multiple_of(64));
     // A repeated ask must still be among those that the gateway keeps.

@@ -5,6 +5,7 @@
 
 mod histogram;
 mod kernel;
+mod line;
 pub(crate) mod names;
 mod osdp;
 mod tally;
@@ -13,9 +14,10 @@ mod uplink;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalitka_core::DropReason;
+use kalitka_core::{DropReason, Follows};
 use kalitka_outbox::{NewEpochWhy, OpenError};
 use kalitka_protocol::event::LossCause;
+use kalitka_protocol::message::ReportKind;
 use kalitka_protocol::reason::{Denial, Grant, Verdict};
 use kalitka_protocol::upstream::CommandOutcome;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -24,6 +26,7 @@ use crate::failure::Failure;
 use crate::journal::JournalTally;
 pub(crate) use histogram::Histogram;
 pub(crate) use kernel::KernelDrops;
+pub(crate) use line::LineMetrics;
 pub(crate) use osdp::OsdpTally;
 pub(crate) use tally::{Count, Tally};
 use uplink::UplinkCopies;
@@ -133,6 +136,12 @@ fn register() {
         values.for_each(|value| metrics::counter!(name, label => value).absolute(0));
     };
     labelled(names::REPORT_DROPPED, "reason", &mut ["ring", "store", "bound", "receipt"].into_iter());
+    labelled(names::REPORT_TAKEN, "kind", &mut ReportKind::ALL.iter().map(|kind| kind.label()));
+    labelled(
+        names::REPORT_PASSED,
+        "follows",
+        &mut Follows::ALL.into_iter().map(Follows::label).chain([names::UNASKED]),
+    );
     labelled(names::COMMANDS, "outcome", &mut CommandOutcome::ALL.iter().map(|outcome| outcome.label()));
     labelled(names::JOURNAL_LOST, "cause", &mut LossCause::ALL.iter().map(|cause| cause.label()));
     labelled(names::OUTBOX_PURGED, "told", &mut ["acknowledged", "recorded"].into_iter());
