@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_serial::SerialStream;
 
 use super::keys::DeviceKeys;
-use super::port;
 use super::seat::{Outcome, Seat, Start};
 use super::settings::Settings;
 use super::{Boots, Shown};
@@ -26,6 +25,7 @@ use crate::failure::Failure;
 use crate::limits::{OSDP_PORT_RETRY, OSDP_READ_MAX, OSDP_TICK, OSDP_WAIT_MAX};
 use crate::metrics::{OsdpTally, names};
 use crate::published::Published;
+use crate::serial::port::{self, Parity, Speed as PortSpeed};
 
 /// What a line is asked to do.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct Line {
     port: Option<SerialStream>,
     port_due: Duration,
     /// What was last said of the port, so that it is said once.
-    port_trouble: Option<String>,
+    port_trouble: Option<port::NotOpened>,
     bus: Bus<Vec<Device>>,
     seats: Vec<Seat>,
     socket: UdpSocket,
@@ -221,7 +221,7 @@ impl Line {
     fn open_port(&mut self, now: Duration) {
         self.port_due = now + OSDP_PORT_RETRY;
         let port = self.path.display();
-        match port::open(&self.path, self.baud) {
+        match port::open(&self.path, PortSpeed { baud: self.baud, parity: Parity::None }) {
             Ok(opened) => {
                 tracing::info!(%port, baud = self.baud, "an OSDP line is open");
                 (self.port, self.port_trouble) = (Some(opened), None);
@@ -229,7 +229,7 @@ impl Line {
             }
             Err(error) => {
                 if self.port_trouble.as_ref() != Some(&error) {
-                    tracing::error!(%port, error, "an OSDP line cannot be opened; trying again each second");
+                    tracing::error!(%port, %error, "an OSDP line cannot be opened; trying again each second");
                     self.port_trouble = Some(error);
                 }
             }

@@ -5,7 +5,6 @@
 
 mod keys;
 mod line;
-mod port;
 mod portal;
 mod seat;
 pub(crate) mod settings;
