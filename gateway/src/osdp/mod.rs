@@ -6,8 +6,10 @@
 mod keys;
 mod line;
 mod portal;
+pub(crate) mod probe;
 mod seat;
 pub(crate) mod settings;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
