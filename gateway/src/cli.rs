@@ -24,7 +24,8 @@ use crate::serial::cabinet::SerialCommand;
 /// but `check`, `serial` and `outbox` reaches the running gateway over its control socket.
 ///
 /// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, key file, snapshot, reader number); 4 the machine does
-/// not allow it (port in use, file or socket missing, permission); 1 a defect of this program. `outbox` has its own.
+/// not allow it (port in use, file or socket missing, permission); 5 `serial probe` has understood nothing; 1 a
+/// defect of this program. `outbox` has its own.
 #[derive(Debug, Parser)]
 #[command(name = "kalitka-gateway", version, max_term_width = 120)]
 pub(crate) struct Cli {

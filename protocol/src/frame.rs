@@ -49,6 +49,9 @@ impl Fault {
     }
 }
 
+/// What came between two delimiters: a datagram, to be opened in place, or why it is none.
+pub type Unframed<'a> = Result<&'a mut [u8], Fault>;
+
 /// The frame of `datagram`, laid out in `frame`, with both its delimiters; gives its length. `None` when the datagram is
 /// shorter or longer than a datagram may be (SPEC 2.1).
 pub fn emit(datagram: &[u8], frame: &mut [u8; FRAME_MAX]) -> Option<usize> {
@@ -140,7 +143,7 @@ impl Deframer {
 
     /// Takes `bytes` and gives to `take` each datagram that they complete, to be opened in place, and each fault. A fault
     /// costs nobody else's datagram: the next delimiter begins anew.
-    pub fn feed(&mut self, bytes: &[u8], take: &mut dyn FnMut(Result<&mut [u8], Fault>)) {
+    pub fn feed(&mut self, bytes: &[u8], take: &mut dyn FnMut(Unframed<'_>)) {
         for &byte in bytes {
             if byte == DELIMITER {
                 match self.end() {

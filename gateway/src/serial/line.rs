@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use kalitka_protocol::frame::{self, Deframer, Fault};
+use kalitka_protocol::frame::{self, Deframer, Unframed};
 use kalitka_protocol::limits::FRAME_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::Receiver;
@@ -160,7 +160,7 @@ impl Talk {
     fn heard(&mut self, bytes: &[u8], inlet: &Inlet, metrics: &LineMetrics, now: Duration) -> Option<News> {
         metrics.received_bytes.increment(bytes.len() as u64);
         let mut is_whole = false;
-        self.deframer.feed(bytes, &mut |result: Result<&mut [u8], Fault>| match result {
+        self.deframer.feed(bytes, &mut |result: Unframed<'_>| match result {
             Ok(datagram) => {
                 is_whole = true;
                 metrics.received.increment(1);

@@ -51,8 +51,8 @@ impl Spoiler {
 
     /// What `bytes` look like to somebody whose port runs at another speed.
     pub(super) fn misread(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let rng = &mut self.rng;
-        bytes.iter().filter_map(|_| rng.bool().then(|| rng.u8(..))).collect()
+        let kept = bytes.iter().filter(|_| self.rng.bool()).count();
+        (0..kept).map(|_| self.rng.u8(..)).collect()
     }
 
     /// When the line crackles next.
