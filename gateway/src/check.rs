@@ -6,6 +6,8 @@ use crate::adoption::Shelf;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys::{self, KeyBook};
+use crate::osdp;
+use crate::serial::port;
 use crate::stamps::{self, Keeper};
 use crate::state;
 use crate::thread;
@@ -24,6 +26,7 @@ pub(crate) fn check(config: &Config) -> Result<String, Failure> {
     let trust = Trust::of(config)?;
     let keys = KeyBook::open(config.state.join(keys::FILE_NAME))?;
     Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
+    osdp::open_keys(&config.state)?;
     let snapshot = match Shelf::open(&config.state)?.load(&trust.publishers, config.building) {
         None => "none is kept; the first comes through the inbox".to_owned(),
         Some(Ok(snapshot)) => {
@@ -37,6 +40,11 @@ pub(crate) fn check(config: &Config) -> Result<String, Failure> {
     let mut found = format!("configuration: good\nreaders with keys: {}\nsnapshot: {snapshot}\n", keys.readers().len());
     for (key, core) in config.cores().filter(|&(_, core)| !thread::is_usable(core)) {
         found += &format!("{key}: core {core} cannot be used on this machine; its thread would run on any\n");
+    }
+    for serial in &config.serial {
+        if let Err(error) = port::look_at(&serial.port) {
+            found += &format!("serial.port: {}: {error}; the others would be served\n", serial.port.display());
+        }
     }
     Ok(found)
 }

@@ -13,16 +13,19 @@ use crate::enrol;
 use crate::failure::Failure;
 use crate::journal::JournalStatus;
 use crate::keys::enrolment;
+use crate::osdp::Shown;
 use crate::outbox::{self, Ended, OutboxCommand};
 use crate::run;
+use crate::serial::cabinet::SerialCommand;
 
 /// Decides who may pass the readers of one building.
 ///
-/// `run` serves readers over UDP by the newest signed snapshot; `enrol` joins it to a hub; every other command
-/// but `check` and `outbox` reaches the running gateway over its control socket.
+/// `run` serves readers over UDP and serial lines by the newest signed snapshot; `enrol` joins it to a hub; every other command
+/// but `check`, `serial` and `outbox` reaches the running gateway over its control socket.
 ///
 /// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, key file, snapshot, reader number); 4 the machine does
-/// not allow it (port in use, file or socket missing, permission); 1 a defect of this program. `outbox` has its own.
+/// not allow it (port in use, file or socket missing, permission); 5 `serial probe` has understood nothing; 1 a
+/// defect of this program. `outbox` has its own.
 #[derive(Debug, Parser)]
 #[command(name = "kalitka-gateway", version, max_term_width = 120)]
 pub(crate) struct Cli {
@@ -41,9 +44,15 @@ enum Command {
     /// Give readers their keys and take them away, at once and without a restart
     #[command(subcommand)]
     Reader(ReaderCommand),
+    /// Give OSDP devices their keys and see how they stand
+    #[command(subcommand)]
+    Osdp(OsdpCommand),
     /// Put snapshots into force and see how matters stand
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Serial ports, for the engineer at the cabinet: which there are, what speaks on them, what passes
+    #[command(subcommand)]
+    Serial(SerialCommand),
     /// Look at, read out or rebuild the outbox of a gateway that stands, or a copy of one
     #[command(subcommand)]
     Outbox(OutboxCommand),
@@ -71,6 +80,26 @@ enum SnapshotCommand {
         asking: Asking,
     },
     /// Show the snapshot in force, the newest refusal, and where the gateway listens
+    Status(Asking),
+}
+
+#[derive(Debug, Subcommand)]
+enum OsdpCommand {
+    /// Open an install window: until its end the device of reader N may be given a key of its own, then the window closes
+    ///
+    /// A device that is new, or was reset, takes a key from whoever speaks to it. Open the window only when the device that is to
+    /// have the key hangs on the line and somebody you trust stands beside it; `osdp status` shows what came of it.
+    Enrol {
+        /// The reader's number, as the configuration gives it to the device
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        reader: u32,
+        /// How long the window is open, like 60s or 5m; from 5s to 10m
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = seconds)]
+        seconds: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show each device: reader, port, address, state, alarm
     Status(Asking),
 }
 
@@ -153,6 +182,7 @@ impl Cli {
     fn execute(self) -> Result<u8, Failure> {
         let done = match self.command {
             Command::Outbox(command) => return command.execute().map(Ended::exit_status),
+            Command::Serial(command) => return command.execute(),
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
             Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
@@ -171,6 +201,10 @@ impl Cli {
                     .map_err(|error| Failure::at(&file, "find the file", &error, "give its absolute path"))?;
                 ask(&asking, &Request::SnapshotAdopt { file })
             }
+            Command::Osdp(OsdpCommand::Enrol { reader, seconds, asking }) => {
+                ask(&asking, &Request::OsdpEnrol { reader, seconds })
+            }
+            Command::Osdp(OsdpCommand::Status(asking)) => ask(&asking, &Request::OsdpStatus {}),
             Command::Snapshot(SnapshotCommand::Status(asking)) => ask(&asking, &Request::Status {}),
         };
         done.map(|()| 0)
@@ -202,8 +236,30 @@ fn text(reply: &Reply) -> String {
             format!("generation {} is in force, {} entries\n", summary.generation, summary.entries)
         }
         Reply::Status(status) => status_text(status),
+        Reply::WindowOpen { reader, seconds } => {
+            format!("the device of reader {reader} may take its key for {seconds} s; see `osdp status`\n")
+        }
+        Reply::Devices { devices } if devices.is_empty() => "there is no OSDP device\n".into(),
+        Reply::Devices { devices } => devices.iter().map(device_text).collect(),
         Reply::Refused { error } | Reply::Failed { error } => format!("{error}\n"),
     }
+}
+
+fn device_text(device: &Shown) -> String {
+    let Shown { reader, port, address, state, alarm, installing } = device;
+    let alarm = alarm.as_ref().map(|alarm| format!(", alarm: {alarm}")).unwrap_or_default();
+    let window = if *installing { ", install window open" } else { "" };
+    format!("{reader}: {state}{alarm}{window}, address {address} at {}\n", port.display())
+}
+
+/// Seconds written like 60s, 5m or 60.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, factor) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let wrong = || format!("`{text}` is no time; write it like 60s or 5m");
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
 }
 
 fn status_text(status: &Status) -> String {
@@ -276,7 +332,17 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 11] = [
+        let cases: [(&[&str], bool); 21] = [
+            (&["osdp", "enrol", "--reader", "101", "--for", "60s", "--socket", "/s"], true),
+            (&["osdp", "enrol", "--reader", "101", "--for", "5x", "--socket", "/s"], false),
+            (&["osdp", "enrol", "--for", "60s", "--socket", "/s"], false),
+            (&["osdp", "status", "--json", "--socket", "/s"], true),
+            (&["serial", "list"], true),
+            (&["serial", "probe", "/dev/ttyS0", "--baud", "9600"], true),
+            (&["serial", "probe"], false),
+            (&["serial", "monitor", "/dev/ttyS0", "--parity", "even", "--seconds", "5"], true),
+            (&["serial", "monitor", "/dev/ttyS0", "--baud", "0"], false),
+            (&["serial", "monitor", "/dev/ttyS0", "--parity", "mark"], false),
             (&["reader", "add", "101", "--socket", "/s"], true),
             (&["reader", "add", "0", "--socket", "/s"], false),
             (&["reader", "add", "--socket", "/s"], false),

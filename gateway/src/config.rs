@@ -19,6 +19,8 @@ use crate::limits::{
     CONFIG_BYTES_MAX, CORE_MAX, ESSENTIAL_LEVELS_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX,
     PUBLISHERS_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX,
 };
+use crate::osdp::settings as osdp;
+use crate::serial;
 
 /// What a gateway is told once, at its start.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,9 +32,15 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     #[serde(default)]
     pub(crate) udp: Udp,
+    /// Readers on serial lines.
+    #[serde(default)]
+    pub(crate) serial: Vec<serial::settings::Port>,
     pub(crate) snapshots: Snapshots,
     #[serde(default)]
     pub(crate) readers: Readers,
+    /// Lines with OSDP devices.
+    #[serde(default)]
+    pub(crate) osdp: Vec<osdp::Settings>,
     #[serde(default)]
     pub(crate) uplink: Uplink,
     #[serde(default)]
@@ -277,6 +285,7 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         in_range("building", self.building, 1, u32::MAX)?;
         self.check_threads()?;
+        serial::settings::check(&self.serial)?;
         in_range("snapshots.poll_ms", self.snapshots.poll_ms, 10, 60_000)?;
         in_range("readers.fall_back_after_ms", self.readers.fall_back_after_ms, 200, 60_000)?;
         for (key, path) in [
@@ -295,6 +304,7 @@ impl Config {
             format!("control.socket: `{}`: {error}; give a shorter path", self.control.socket.display())
         })?;
         self.check_amounts()?;
+        osdp::check(&self.osdp)?;
         self.publishers()?;
         self.operators()?;
         self.texts().map(|_| ())

@@ -147,10 +147,60 @@ const _: () = {
     assert!(CONTROL_REPLY_MAX > READERS_MAX as u64 * 32);
 };
 
+/// Bits a second of the slowest and of the fastest serial line.
+pub(crate) const BAUD_MIN: u32 = 300;
+/// See [`BAUD_MIN`].
+pub(crate) const BAUD_MAX: u32 = 4_000_000;
+/// Serial ports that are configured.
+pub(crate) const SERIAL_PORTS_MAX: usize = 32;
+/// Datagrams that wait for a serial line: at 115,200 baud 16 answers take 0.2 s.
+pub(crate) const LINE_WAITING_MAX: usize = 16;
+/// Bytes of a serial line that are read at a time.
+pub(crate) const LINE_READ_BYTES: usize = 1024;
+/// How long a serial port may take nothing before it is opened anew.
+pub(crate) const LINE_WRITE_PATIENCE: Duration = Duration::from_secs(2);
+/// First pause before a serial port is opened again; it doubles.
+pub(crate) const REOPEN_MIN: Duration = Duration::from_millis(100);
+/// Longest such pause.
+pub(crate) const REOPEN_MAX: Duration = Duration::from_secs(1);
+/// Bytes without a frame, and since when at least, from which on a serial line counts as not understood.
+pub(crate) const UNREADABLE_BYTES: u64 = 32;
+/// See [`UNREADABLE_BYTES`]. A reader without a session speaks every 2.5 s.
+pub(crate) const UNREADABLE_AFTER: Duration = Duration::from_secs(5);
+/// How often it is said that a line is not understood.
+pub(crate) const UNREADABLE_SAID_EVERY: Duration = Duration::from_secs(60);
+/// Ports that are looked at for a list of them.
+pub(crate) const PORTS_LISTED_MAX: usize = 1024;
+/// Seconds for which a line is monitored.
+pub(crate) const MONITOR_SECONDS_MAX: i64 = 7 * 86_400;
+/// Bytes of the kernel's list of locks that are looked at for who has a port.
+pub(crate) const LOCKS_BYTES_MAX: u64 = 1 << 20;
+
 /// How often old events are looked for, unless what is kept is younger.
 pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often the outbox is copied afresh after removals, unless what is kept is younger.
 pub(crate) const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// Lines with OSDP devices.
+pub(crate) const OSDP_BUSES_MAX: usize = 8;
+/// Bits a second that OSDP knows.
+pub(crate) const OSDP_BAUDS: [u32; 6] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400];
+/// Reports of an OSDP device that wait for the journal.
+pub(crate) const OSDP_REPORTS_MAX: usize = 256;
+/// Orders that wait for a line.
+pub(crate) const OSDP_ORDERS_MAX: usize = 4;
+/// Bytes that are taken from a line at a time.
+pub(crate) const OSDP_READ_MAX: usize = 1024;
+/// How often a line looks after what is not due by itself: keys, counters, a port that is gone.
+pub(crate) const OSDP_TICK: Duration = Duration::from_millis(250);
+/// How often a port that is not there is looked for.
+pub(crate) const OSDP_PORT_RETRY: Duration = Duration::from_secs(1);
+/// How long a line waits at most before it looks.
+pub(crate) const OSDP_WAIT_MAX: Duration = Duration::from_millis(250);
+/// The shortest install window.
+pub(crate) const OSDP_WINDOW_MIN: Duration = Duration::from_secs(5);
+/// The longest: who forgets it leaves no door open to whoever comes with a device of his own.
+pub(crate) const OSDP_WINDOW_MAX: Duration = Duration::from_secs(600);
 
 /// How much the adopter's thread gives way to the workers (`nice`, 0 to 19).
 pub(crate) const ADOPTER_NICENESS: i32 = 10;

@@ -29,6 +29,7 @@ use kalitka_loadgen::volley::{self, Cards, Junk, Peer, Volley};
 use kalitka_protocol::limits::MESSAGES_MAX;
 
 use crate::Failure;
+use crate::cli_line::{self, LineArgs};
 
 /// What to do about a key file that cannot be used.
 const KEYS_REMEDY: &str = "a key file, mode 600, lists what `kalitka-gateway reader add N --json` prints: \
@@ -81,6 +82,11 @@ pub(crate) struct RunArgs {
     /// Milliseconds from one junk datagram to the next; 0 for none
     #[arg(long, default_value_t = 0, value_name = "MS")]
     junk_every: u32,
+    #[command(flatten)]
+    line: LineArgs,
+    /// Stand the readers at turnstiles: what follows a grant takes its time, some turn back, hold the wing open, force the arm
+    #[arg(long)]
+    turnstiles: bool,
     /// The gateway's process, on this machine: tell its CPU time for each answer (in a flood, for each datagram), by thread
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
@@ -216,9 +222,12 @@ impl RunArgs {
             seed: self.seed,
             receipts_within: RECEIPTS_WITHIN,
         };
-        let target = Target { gateway: self.gateway, keys, hub: hub.as_ref() };
+        let lines = self.line.plug(self.seed)?;
+        let (ways, turnstiles) = (cli_line::ways(&lines), self.turnstiles);
+        let target = Target { gateway: self.gateway, keys, ways: &ways, turnstiles, hub: hub.as_ref() };
         let (summary, _) = run(target, judges, plan, stage, &self.files(), stop)?;
         say(summary.table().trim_end());
+        cli_line::rows(&lines).iter().for_each(|row| say(row));
         Ok(summary)
     }
 

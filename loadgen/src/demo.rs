@@ -23,6 +23,7 @@ use crate::output::say;
 use crate::play::Plan;
 use crate::roster::{self, DEMO_HOLDERS, DEMO_SEED};
 use crate::run::{Files, Target, run};
+use crate::serial::{Line, Noise, Passed, Setup};
 use crate::site::child::Child;
 use crate::site::gateway::{Gateway, Settings};
 use crate::site::{self, zone};
@@ -38,6 +39,11 @@ pub use crate::site::programs;
 pub const RATE: u32 = 100;
 /// The turnstiles' readers.
 const TURNSTILES: std::ops::RangeInclusive<u32> = 101..=108;
+/// Those of them that hang on serial lines.
+const ON_LINES: [u32; 2] = [107, 108];
+/// How those lines run, and how bad they are.
+const LINE_BAUD: u32 = 115_200;
+const LINE_NOISE: Noise = Noise { hits: 50, crackle_every: Duration::from_millis(500) };
 
 /// What the demo is asked for.
 #[derive(Clone, Debug)]
@@ -72,10 +78,16 @@ struct Scene {
 pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
     let scene = set_up(options)?;
     let Scene { folder, gateway, hub, building, judges, first_snapshot, next_snapshot, blocked } = scene;
+    let lines = plug(&folder)?;
     let (gateway_child, hub_child) = bring_up(&gateway, &hub, &first_snapshot, stop)?;
     let keys = TURNSTILES.map(|reader| gateway.add_reader(reader)).collect::<io::Result<Vec<_>>>()?;
     keys::write(&folder.join("readers.json"), &keys)?;
-    say(&format!("readers    {} of them, keys in {}/readers.json", keys.len(), folder.display()));
+    let on_lines = lines.len();
+    say(&format!(
+        "readers    {} turnstiles, {on_lines} of them on noisy serial lines; keys in {}/readers.json",
+        keys.len(),
+        folder.display()
+    ));
     let [by_snapshot, by_command] = blocked.map(|card| ((card.place, card.show), card.uid));
     let cast = Cast {
         gateway: gateway_child,
@@ -97,7 +109,8 @@ pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
     let files = Files { json: Some(folder.join("summary.json")), hdr: Some(folder.join("latency.hdr")), svg: None };
     let (program, socket) = (hub.service.program.clone(), hub.socket.clone());
     let records = Records { program, socket, building, is_alone: true, within: AT_HUB_WITHIN };
-    let target = Target { gateway: gateway.udp, keys: &keys, hub: Some(&records) };
+    let ways: Vec<_> = lines.iter().map(|(reader, line)| (*reader, line.address)).collect();
+    let target = Target { gateway: gateway.udp, keys: &keys, ways: &ways, turnstiles: true, hub: Some(&records) };
     say(&format!("playing    {RATE} cards a second for {} s", options.duration.as_secs()));
     let (summary, tally) = run(target, judges, plan, &mut drama, &files, stop)?;
     if stop.load(Ordering::Relaxed) {
@@ -106,6 +119,11 @@ pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
     drama.gateway.check_alive()?;
     drama.hub.check_alive()?;
     let is_good = tell(&summary, &tally, &drama, &hub.verify()?);
+    for (ReaderId(reader), line) in &lines {
+        let Passed { sent, received, faults, spoilt } = line.passed();
+        let said = format!("{sent} frames up, {received} down, {faults} spoilt down; noise hit {spoilt} bytes");
+        say(&row(&format!("line of reader {reader}"), &said));
+    }
     leave(drama, options.keep, &folder)?;
     say(&summary.result_line());
     Ok(is_good)
@@ -136,8 +154,10 @@ fn set_up(options: &Options) -> io::Result<Scene> {
     let secret = folder.join("publisher.key");
     let publisher = site::folder::make_key(&tool, &secret)?;
     let hub = Hub::new(programs.join("kalitka-hub"), &folder, building, &publisher)?;
+    let port = |reader| format!("[[serial]]\nport = {:?}\nbaud = {LINE_BAUD}\n\n", port_of(&folder, reader));
+    let also = ON_LINES.map(port).concat();
     let gateway =
-        Gateway::new(programs.join("kalitka-gateway"), &folder, &Settings { building, ..Settings::default() })?;
+        Gateway::new(programs.join("kalitka-gateway"), &folder, &Settings { building, also, ..Settings::default() })?;
     let generation = u32::try_from(wall_seconds()).map_err(io::Error::other)?;
     let (first_snapshot, next_snapshot) = (folder.join("first.snapshot"), folder.join("next.snapshot"));
     site::folder::build(&tool, &first, &first_snapshot, generation, &secret)?;
@@ -145,6 +165,21 @@ fn set_up(options: &Options) -> io::Result<Scene> {
     let read = |roster: &Path| Oracle::read(roster).map_err(io::Error::other);
     let judges = Judges::from(generation, oracle).ordered(read(&ordered)?).then(generation + 1, read(&next)?);
     Ok(Scene { folder, gateway, hub, building, judges, first_snapshot, next_snapshot, blocked })
+}
+
+/// The port of a reader on a line.
+fn port_of(folder: &Path, reader: u32) -> PathBuf {
+    folder.join(format!("line-{reader}"))
+}
+
+/// Plugs the serial lines in.
+fn plug(folder: &Path) -> io::Result<Vec<(ReaderId, Line)>> {
+    let plug = |reader: u32| {
+        let (port, seed) = (port_of(folder, reader), DEMO_SEED.wrapping_add(reader.into()));
+        let line = Line::plug(Setup { port, baud: LINE_BAUD, noise: LINE_NOISE, seed })?;
+        Ok((ReaderId(reader), line))
+    };
+    ON_LINES.into_iter().map(plug).collect()
 }
 
 fn copy_or_invent(roster: Option<&Path>, folder: &Path, to: &Path, zone: &str) -> io::Result<()> {

@@ -10,17 +10,20 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fastrand::Rng;
 use kalitka_protocol::limits::{ASKS_OUTSTANDING, DATAGRAM_MAX};
-use kalitka_protocol::message::{Answer, CommandResult, ReportKind};
+use kalitka_protocol::message::{Answer, CommandResult, Order, ReportKind};
 use kalitka_protocol::reader::{Event, Happening, Identity, NotAsked, Reader, ReportMemory};
 use kalitka_protocol::reason::FallBack;
 use kalitka_protocol::{BootId, LogId, ReaderId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::book::{Book, Words};
+use crate::deck::Show;
 use crate::keys::ReaderKey;
 use crate::limits::{GIVE_UP_AFTER, IN_FLIGHT, QUEUE_MAX, REPORTS_MAX};
 use crate::tally::{Answered, Asked};
+use crate::turnstile::{Person, Turnstile};
 use crate::volley::{Prey, address, is_passing};
 use overheard::Overheard;
 
@@ -53,12 +56,15 @@ struct Seat {
     queue: VecDeque<Asked>,
     outstanding: HashMap<u32, Asked>,
     overheard: Overheard,
+    /// What happens after a grant, if it takes its time.
+    turnstile: Option<Turnstile>,
+    /// Where its gateway is for it.
+    way: SocketAddr,
     wake: Duration,
 }
 
 /// All readers of a run.
 pub struct Fleet {
-    gateway: SocketAddr,
     seats: Vec<Seat>,
     /// Whether readers report what followed an answer.
     reports: bool,
@@ -88,7 +94,28 @@ impl Fleet {
             book.open(seat.key.reader(), seat.reader.memory().log());
         }
         let fates = Vec::new();
-        Ok(Self { gateway, seats, reports, fates, book, commands: 0, dropped: 0, fall_backs: 0, sessions: 0 })
+        Ok(Self { seats, reports, fates, book, commands: 0, dropped: 0, fall_backs: 0, sessions: 0 })
+    }
+
+    /// From now on the readers stand at turnstiles: what follows a grant takes its time, as `seed` has it.
+    #[must_use]
+    pub fn at_turnstiles(mut self, seed: u64) -> Self {
+        for (place, seat) in (0..).zip(&mut self.seats) {
+            seat.turnstile = Some(Turnstile::new(Rng::with_seed(seed.wrapping_add(place))));
+        }
+        self
+    }
+
+    /// Puts `reader` on another way to its gateway, as on a line.
+    ///
+    /// # Errors
+    /// What the sockets say; [`io::ErrorKind::NotFound`] when there is no such reader.
+    pub fn put_on(&mut self, reader: ReaderId, way: SocketAddr) -> io::Result<()> {
+        let place = self.seats.iter().position(|seat| seat.key.reader() == reader);
+        let place =
+            place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("reader {} has no key", reader.0)))?;
+        self.seats[place].way = way;
+        self.change_address(place)
     }
 
     /// The readers' numbers, by their places.
@@ -113,6 +140,12 @@ impl Fleet {
     #[must_use]
     pub fn waiting(&self) -> usize {
         (0..self.seats.len()).map(|place| self.waiting_at(place)).sum()
+    }
+
+    /// What is still to happen at turnstiles.
+    #[must_use]
+    pub fn moving(&self) -> usize {
+        self.seats.iter().filter_map(|seat| seat.turnstile.as_ref()).map(Turnstile::waiting).sum()
     }
 
     /// Reports that no receipt covers, and reports that found the memory full.
@@ -163,6 +196,7 @@ impl Fleet {
     pub fn turn(&mut self, now: Duration) -> io::Result<()> {
         for place in 0..self.seats.len() {
             if self.seats[place].wake <= now {
+                self.let_happen(now, place);
                 self.handle_events(now, place, None);
                 self.pump(now, place)?;
             }
@@ -231,7 +265,7 @@ impl Fleet {
 
     /// Cuts the power of the reader in `place` and switches it on again: what it was asking is gone, its report memory
     /// and its boot counter are not.
-    pub fn cut_power(&mut self, place: usize) -> io::Result<()> {
+    pub fn cut_power(&mut self, now: Duration, place: usize) -> io::Result<()> {
         let seat = &mut self.seats[place];
         let lost = seat.queue.drain(..).chain(seat.outstanding.drain().map(|(_, ask)| ask));
         self.fates.extend(lost.map(Fate::Abandoned));
@@ -239,13 +273,16 @@ impl Fleet {
         seat.boot = BootId(random());
         let memory = seat.reader.memory().clone();
         *seat.reader = start(&seat.key, seat.identity(), memory)?;
+        if let Some(turnstile) = &mut seat.turnstile {
+            turnstile.lose_power(now);
+        }
         seat.wake = Duration::ZERO;
         Ok(())
     }
 
     /// Gives the reader in `place` another address.
     pub fn change_address(&mut self, place: usize) -> io::Result<()> {
-        self.seats[place].socket = connected(self.gateway, place)?;
+        self.seats[place].socket = connected(self.seats[place].way, place)?;
         Ok(())
     }
 
@@ -260,15 +297,25 @@ impl Fleet {
         self.seats.iter().filter_map(|seat| seat.overheard.prey()).collect()
     }
 
+    /// Has the reader in `place` report what has happened at its turnstile.
+    fn let_happen(&mut self, now: Duration, place: usize) {
+        while let Some(happening) = self.seats[place].turnstile.as_mut().and_then(|turnstile| turnstile.happened(now)) {
+            self.report(now, place, happening);
+        }
+    }
+
     /// Lets the reader take `datagram`, or see to its timers when there is none, and does what follows.
     fn handle_events(&mut self, now: Duration, place: usize, datagram: Option<&mut [u8]>) {
-        let Seat { reader, outstanding, last_command, .. } = &mut self.seats[place];
+        let Seat { reader, outstanding, last_command, turnstile, .. } = &mut self.seats[place];
         let lost = reader.memory().lost();
         let (mut passes, mut command) = (Vec::new(), None);
         let mut take = |event: Event<'_>| match event {
             Event::Answer(answer) => {
                 if let Some(ask) = outstanding.remove(&answer.request) {
-                    passes.extend(answer.verdict.is_grant().then(|| pass(&answer, &ask)));
+                    match turnstile.as_mut() {
+                        Some(turnstile) => follow(turnstile, now, &answer, &ask),
+                        None => passes.extend(answer.verdict.is_grant().then(|| pass(&answer, &ask))),
+                    }
                     self.fates.push(Fate::Answered(ask, answered(&answer, now, wall_seconds())));
                 }
             }
@@ -276,7 +323,7 @@ impl Fleet {
                 self.fates.extend(outstanding.remove(&request).map(Fate::GivenUp));
             }
             Event::Receipted { number } => self.book.receipt(place, number, now),
-            Event::Command(order) => command = Some(order.id),
+            Event::Command(ordered) => command = Some((ordered.id, ordered.order)),
             Event::SessionUp(_) => self.sessions += 1,
             Event::FallBackEntered(_) => self.fall_backs += 1,
             Event::ListPage(_) | Event::FallBackLeft => {}
@@ -285,7 +332,11 @@ impl Fleet {
             Some(datagram) => self.dropped += u64::from(reader.handle(now, datagram, &mut take).is_err()),
             None => reader.handle_timeout(now, &mut take),
         }
-        if let Some(id) = command {
+        if let Some((id, order)) = command {
+            if let (Order::Open { direction, hold_open_ms }, Some(turnstile)) = (order, turnstile) {
+                let person = Person { request: None, direction, card: None };
+                turnstile.release(now, person, Duration::from_millis(hold_open_ms.into()));
+            }
             *last_command = id;
             reader.done(id, CommandResult::Done);
             self.commands += 1;
@@ -325,7 +376,8 @@ impl Fleet {
             send(&seat.socket, &datagram[..len])?;
         }
         let queue = seat.queue.front().map_or(Duration::MAX, |ask| ask.shown + GIVE_UP_AFTER);
-        seat.wake = seat.reader.next_timeout().min(queue).max(now + GRAIN);
+        let turnstile = seat.turnstile.as_ref().map_or(Duration::MAX, Turnstile::next);
+        seat.wake = seat.reader.next_timeout().min(queue).min(turnstile).max(now + GRAIN);
         Ok(())
     }
 }
@@ -344,6 +396,8 @@ impl Seat {
             queue: VecDeque::new(),
             outstanding: HashMap::with_capacity(ASKS_OUTSTANDING),
             overheard: Overheard::default(),
+            turnstile: None,
+            way: gateway,
             wake: Duration::ZERO,
         })
     }
@@ -381,6 +435,17 @@ fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
 
 const fn answered(answer: &Answer<'_>, at: Duration, wall: i64) -> Answered {
     Answered { verdict: answer.verdict, generation: answer.generation, at, wall }
+}
+
+/// Lets somebody through at `turnstile`, or does not.
+fn follow(turnstile: &mut Turnstile, now: Duration, answer: &Answer<'_>, ask: &Asked) {
+    let Show { card, direction } = ask.show;
+    if answer.verdict.is_grant() {
+        let hold_open = Duration::from_millis(answer.hold_open_ms.into());
+        turnstile.release(now, Person { request: Some(answer.request), direction, card: Some(card) }, hold_open);
+    } else {
+        turnstile.refuse(now, direction);
+    }
 }
 
 /// Nearly everybody who may pass does.

@@ -43,6 +43,23 @@ pub const REPORTS_MAX: u64 = 20_000_000;
 /// Bytes of a key file.
 pub const KEYS_BYTES_MAX: u64 = 1 << 20;
 
+/// How long the arm of a turnstile takes to turn, on the average.
+pub const ROTATION: Duration = Duration::from_millis(700);
+/// How long a turnstile waits for its arm at most, whatever it may.
+pub const ROTATION_TIMEOUT: Duration = Duration::from_millis(1500);
+/// People under way at one turnstile.
+pub const MOVING_MAX: usize = 256;
+/// Bits a second of a serial line.
+pub const LINE_BAUD_MIN: u32 = 300;
+/// See [`LINE_BAUD_MIN`].
+pub const LINE_BAUD_MAX: u32 = 4_000_000;
+/// Bytes of one crackle of a serial line.
+pub const CRACKLE_MAX: usize = 48;
+/// How far a serial line may be behind before it loses what is put on it: what a port's buffer holds at 115,200 baud.
+pub const LINE_BACKLOG_MAX: Duration = Duration::from_millis(355);
+/// How often a serial line looks whether something is to be done to it.
+pub const LINE_LOOK: Duration = Duration::from_millis(20);
+
 /// An ask not answered so long after the card was shown never will be: its reader no longer acts on the answer.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 /// An ask unanswered at the gateway's end may have been on its way if it is younger; both its resends have gone by then.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cli_compare;
+mod cli_line;
 mod cli_relay;
 mod cli_run;
 

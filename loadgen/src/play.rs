@@ -181,7 +181,7 @@ impl Game<'_> {
 
     /// Whether nothing waits for a receipt any more, the last card being settled since `over`.
     fn is_receipted(&self, over: Duration, now: Duration) -> bool {
-        self.fleet.reports().0 == 0 || now >= over + self.plan.receipts_within
+        self.fleet.reports().0 + self.fleet.moving() == 0 || now >= over + self.plan.receipts_within
     }
 
     /// Shows every card whose moment has come, or fills the report memories.

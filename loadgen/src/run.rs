@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2Serializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
+use kalitka_protocol::ReaderId;
 
 use crate::cpu::of_this_thread;
 use crate::fleet::{Fleet, wall_seconds};
@@ -39,6 +40,10 @@ pub struct Target<'a> {
     pub gateway: SocketAddr,
     /// The readers that are played.
     pub keys: &'a [ReaderKey],
+    /// Readers that are on another way to it than the network, and where that is for them.
+    pub ways: &'a [(ReaderId, SocketAddr)],
+    /// Whether what follows a grant takes its time, as at turnstiles.
+    pub turnstiles: bool,
     /// The hub that gets the gateway's events, if what it holds is to be compared.
     pub hub: Option<&'a Hub>,
 }
@@ -57,6 +62,12 @@ pub fn run(
 ) -> io::Result<(Summary, Tally)> {
     let reports = plan.profile.is_scheduled();
     let mut fleet = Fleet::open(target.gateway, target.keys, boot_counter(), reports)?;
+    for &(reader, way) in target.ways {
+        fleet.put_on(reader, way)?;
+    }
+    if target.turnstiles {
+        fleet = fleet.at_turnstiles(plan.seed);
+    }
     let mut tally = Tally::new(judges);
     let clock = warm_up(&mut fleet, stop)?;
     let before = of_this_thread();

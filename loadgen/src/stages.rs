@@ -62,10 +62,10 @@ impl Mishap {
 }
 
 impl Stage for Mishap {
-    fn turn(&mut self, at: Duration, _now: Duration, fleet: &mut Fleet, _tally: &mut Tally) -> io::Result<()> {
+    fn turn(&mut self, at: Duration, now: Duration, fleet: &mut Fleet, _tally: &mut Tally) -> io::Result<()> {
         let readers = fleet.ids().len();
         if self.take(0, at) {
-            fleet.cut_power(self.rng.usize(..readers))?;
+            fleet.cut_power(now, self.rng.usize(..readers))?;
         }
         if self.take(1, at) {
             fleet.change_address(self.rng.usize(..readers))?;

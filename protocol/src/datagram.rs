@@ -1,6 +1,6 @@
 //! The clear outsides of datagrams: initiation, response and sealed datagram (SPEC 2, 4, 5).
 
-use crate::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN, TAG_LEN};
+use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, HANDSHAKE_LEN, SEALED_HEADER_LEN, TAG_LEN};
 use crate::wire::{Cursor, Malformed};
 use crate::{ReaderId, SessionId, Stamp, VERSION};
 
@@ -49,6 +49,53 @@ impl<'a> Datagram<'a> {
             SEALED => Sealed::parse(bytes).map(Self::Sealed),
             _ => Err(Malformed::UnknownType),
         }
+    }
+}
+
+/// What anybody can read of a datagram; nothing of it is authentic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clear {
+    /// A reader wants a session.
+    Initiation {
+        /// The reader.
+        reader: ReaderId,
+        /// Its stamp.
+        stamp: Stamp,
+    },
+    /// The gateway gives one.
+    Response {
+        /// The reader.
+        reader: ReaderId,
+        /// The initiation's stamp.
+        stamp: Stamp,
+    },
+    /// Messages under the seal.
+    Sealed {
+        /// The session.
+        session: SessionId,
+        /// The datagram's number in it.
+        counter: u64,
+    },
+}
+
+/// What stands in the clear of a datagram, or `None` when it is no datagram of this version (SPEC 2). It changes nothing, for
+/// those who carry datagrams and cannot open them.
+#[must_use]
+pub fn clear(bytes: &[u8]) -> Option<Clear> {
+    let mut cursor = Cursor::new(bytes);
+    let kind = cursor.u8("datagram type").ok()?;
+    let version = cursor.u8("version").ok()?;
+    cursor.reserved(2, "reserved").ok()?;
+    let (number, count) = (cursor.u32("number").ok()?, cursor.u64("count").ok()?);
+    let is_handshake = bytes.len() == HANDSHAKE_LEN;
+    match kind {
+        _ if version != VERSION => None,
+        INITIATION if is_handshake => Some(Clear::Initiation { reader: ReaderId(number), stamp: Stamp(count) }),
+        RESPONSE if is_handshake => Some(Clear::Response { reader: ReaderId(number), stamp: Stamp(count) }),
+        SEALED if (DATAGRAM_MIN..=DATAGRAM_MAX).contains(&bytes.len()) => {
+            Some(Clear::Sealed { session: SessionId(number), counter: count })
+        }
+        _ => None,
     }
 }
 

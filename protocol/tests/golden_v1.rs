@@ -296,6 +296,7 @@ fn limits_are_those_of_the_page() {
     use kalitka_protocol::limits::*;
     assert_eq!(VERSION, 1);
     assert_eq!((DATAGRAM_MAX, MESSAGES_MAX, PLAINTEXT_MAX, TEXT_MAX, LIST_TEXT_MAX), (1200, 32, 1168, 64, 48));
+    assert_eq!((DATAGRAM_MIN, FRAME_MAX, CHECKSUM_LEN), (32, 1211, 4));
     assert_eq!((LIST_ENTRIES_MAX, LIST_PAGES_MAX, REPLAY_WINDOW, SESSION_DATAGRAMS_MAX), (16, 64, 1024, 1 << 32));
     assert_eq!((ASKS_OUTSTANDING, ASKS_KEPT, REPORTS_OUTSTANDING), (64, 64, 64));
     let seconds = [SESSION_AGE_MAX, OLD_SESSION_LIFE, ASK_AGE_MAX, COMMAND_AGE_MAX].map(|age| age.as_secs());

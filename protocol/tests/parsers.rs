@@ -4,7 +4,7 @@
 mod support;
 
 use kalitka_protocol::credential::CardRead;
-use kalitka_protocol::datagram::Datagram;
+use kalitka_protocol::datagram::{self, Clear, Datagram};
 use kalitka_protocol::limits::{
     DATAGRAM_MAX, LIST_ENTRIES_MAX, LIST_TEXT_MAX, MESSAGES_MAX, PLAINTEXT_MAX, SEALED_HEADER_LEN, TAG_LEN, TEXT_MAX,
 };
@@ -32,6 +32,27 @@ fn with_page<T>(texts: &[String], then: impl FnOnce(&Message<'_>) -> T) -> T {
     let mut buffer = [0xa5; PLAINTEXT_MAX];
     let entries = ListEntries::lay_out(&entries, &mut buffer).unwrap();
     then(&Message::ListPage(ListPage { request: 1, page: 2, pages: 64, status: ListStatus::Entries, entries }))
+}
+
+// What stands in the clear is what the parser reads, and nothing is read of what it refuses.
+#[test]
+fn clear_fields_are_those_of_the_parser() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    for round in 0..200_000 {
+        let mut bytes = vec![0; if round % 3 == 0 { 96 } else { rng.usize(0..1300) }];
+        rng.fill(&mut bytes);
+        for (byte, value) in bytes.iter_mut().zip([rng.u8(0..5), 1, 0, 0]) {
+            *byte = if rng.u8(..20) == 0 { *byte } else { value };
+        }
+        let clear = datagram::clear(&bytes);
+        let parsed = match Datagram::parse(&mut bytes) {
+            Ok(Datagram::Initiation(of)) => Some(Clear::Initiation { reader: of.reader, stamp: of.stamp }),
+            Ok(Datagram::Response(of)) => Some(Clear::Response { reader: of.reader, stamp: of.stamp }),
+            Ok(Datagram::Sealed(of)) => Some(Clear::Sealed { session: of.session, counter: of.counter }),
+            Err(_) => None,
+        };
+        assert_eq!(clear, parsed, "{} bytes", bytes.len());
+    }
 }
 
 /// One message of each kind, as bytes.

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::datagram::{self, Datagram};
 use kalitka_protocol::event::{self, Body, ClockQuality, EpochBegun, Event, EventHeader, ReportTaken};
+use kalitka_protocol::frame;
 use kalitka_protocol::handshake::{Hello, Initiator, Psk, TagKeys, Welcome, prologue};
-use kalitka_protocol::limits::{DATAGRAM_MAX, SEALED_HEADER_LEN};
+use kalitka_protocol::limits::{DATAGRAM_MAX, FRAME_MAX, SEALED_HEADER_LEN};
 use kalitka_protocol::message::{Answer, Ask, Message, Report, ReportKind};
 use kalitka_protocol::reason::{Direction, FallBack, Grant, Tone, Verdict};
 use kalitka_protocol::seal::SealKey;
@@ -99,7 +100,10 @@ fn example() -> Vec<Item> {
     let (plaintext, datagram) = sealed(&gateway_key, session, 0x0102, &Message::Answer(answer));
     items.push(("answer, plaintext", plaintext));
     items.push(("answer, nonce", datagram::nonce(0x0102).to_vec()));
+    let mut frame = [0xa5; FRAME_MAX];
+    let len = frame::emit(&datagram, &mut frame).unwrap();
     items.push(("answer, sealed with counter 258", datagram));
+    items.push(("answer, in a frame", frame[..len].to_vec()));
     let wiegand = CardRead::from_wiegand(24, 0x5b_9c61).unwrap();
     items.push(("card, Wiegand 26 of facility 91, number 40033", wiegand.to_bytes().to_vec()));
     event_example(&mut items, card);
@@ -191,7 +195,7 @@ fn named(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 /// Clauses that bind the gateway are tested where it is built: the clause, the file, a test in it.
-const ELSEWHERE: [(&str, &str, &str); 28] = [
+const ELSEWHERE: [(&str, &str, &str); 32] = [
     ("2.4", "../gateway/core/tests/hostile.rs", "random_bytes_are_dropped"),
     ("4.8", "../gateway/core/tests/sessions.rs", "second_initiation_within_100_ms_is_too_soon_and_loses_no_stamp"),
     ("4.8", "../gateway/core/tests/sessions.rs", "highest_stamp_outlives_a_restart_of_the_gateway"),
@@ -218,6 +222,9 @@ const ELSEWHERE: [(&str, &str, &str); 28] = [
         "../gateway/core/tests/fold.rs",
         "report_is_taken_when_it_is_next_or_the_oldest_and_repeated_when_it_was_taken",
     ),
+    ("7.7", "../gateway/core/tests/asks.rs", "report_is_told_with_what_became_of_its_ask"),
+    ("7.8", "../gateway/tests/turnstiles.rs", "what_followed_each_release_is_kept_with_its_direction_and_its_ask"),
+    ("7.9", "../gateway/core/tests/decision.rs", "one_way_portals_let_pass_their_way_only"),
     ("8.1", "../gateway/core/tests/commands.rs", "command_is_repeated_until_it_is_done_and_the_next_one_follows"),
     ("8.2", "../gateway/core/tests/commands.rs", "command_names_the_highest_counter_of_the_session_that_it_travels_in"),
     ("13.1", "../gateway/core/tests/sessions.rs", "oversized_and_foreign_datagrams_are_dropped_by_name"),
@@ -240,6 +247,7 @@ const ELSEWHERE: [(&str, &str, &str); 28] = [
     ("15.13", "../gateway/hub/tests/forks.rs", "fork_names_the_first_number_and_keeps_nothing_of_the_batch"),
     ("15.13", "../gateway/hub/tests/forks.rs", "restored_store_is_told_that_its_hash_is_not_the_hubs"),
     ("15.13", "../gateway/uplink/tests/record.rs", "forked_epoch_is_told_and_no_longer_sent"),
+    ("18.6", "../gateway/tests/serial.rs", "reader_that_moves_between_line_and_network_is_answered_where_it_is"),
 ];
 
 fn has_test(source: &str, test: &str) -> bool {
@@ -263,6 +271,15 @@ fn every_clause_has_a_test() {
     assert!(untested.is_empty(), "clauses without a test: {untested:?}");
     let unknown: Vec<_> = tested.difference(&clauses).collect();
     assert!(unknown.is_empty(), "tests name clauses that SPEC.md does not have: {unknown:?}");
+}
+
+// SPEC 18.5 the page names the deframer's labels, all of them
+#[test]
+fn faults_of_frames_are_the_deframers_labels() {
+    let spec = spec();
+    let named: BTreeSet<_> = rows(&spec, "18.5").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    let labels = frame::Fault::ALL.iter().map(|fault| fault.label().to_owned());
+    assert_eq!(named, labels.chain(["reason".to_owned(), "---".to_owned()]).filter(|label| label != "---").collect());
 }
 
 // SPEC 13.1 the page names the gateway's labels, all of them

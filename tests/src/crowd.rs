@@ -93,6 +93,8 @@ struct Shared {
     waiting: AtomicU64,
     last_wait_us: AtomicU64,
     gateway: Mutex<Option<SocketAddr>>,
+    /// Readers that are to go another way to it.
+    ways: Mutex<Vec<(u32, SocketAddr)>>,
     fares: Mutex<Fares>,
     /// Sessions that began before this count as those of an earlier gateway.
     sessions_from: Mutex<Option<Instant>>,
@@ -197,6 +199,11 @@ impl Crowd {
         *self.shared.gateway.lock().unwrap() = Some(address);
     }
 
+    /// Reader `id` goes this way to its gateway from now on, as on a serial line.
+    pub fn put_on(&self, id: u32, way: SocketAddr) {
+        self.shared.ways.lock().unwrap().push((id, way));
+    }
+
     /// Nothing new happens from now on; what is unreceipted is still sent.
     pub fn hush(&self) {
         self.shared.quiet.store(true, Ordering::Relaxed);
@@ -221,6 +228,8 @@ struct Seat {
     log: u64,
     reader: Box<Reader<MEMORY>>,
     socket: UdpSocket,
+    /// It goes another way than the others, and stays there.
+    is_elsewhere: bool,
     due: Duration,
     sent: BTreeMap<u64, Reported>,
     /// When the newest happened.
@@ -250,6 +259,7 @@ impl Seat {
             log,
             reader: Box::new(Reader::new(identity, ReportMemory::new(LogId(log)))),
             socket: connected(gateway),
+            is_elsewhere: false,
             due: Duration::ZERO,
             sent: BTreeMap::new(),
             happened: Duration::ZERO,
@@ -373,7 +383,11 @@ fn play(
     let mut receipts = Drought::default();
     while !shared.stopping.load(Ordering::Relaxed) {
         if let Some(gateway) = shared.gateway.lock().unwrap().take() {
-            seats.iter_mut().for_each(|seat| seat.socket = connected(gateway));
+            seats.iter_mut().filter(|seat| !seat.is_elsewhere).for_each(|seat| seat.socket = connected(gateway));
+        }
+        for (id, way) in shared.ways.lock().unwrap().drain(..) {
+            let seat = seats.iter_mut().find(|seat| seat.id == id).unwrap();
+            (seat.socket, seat.is_elsewhere) = (connected(way), true);
         }
         let mut table = Table { shared, asking: asking.as_ref(), receipts: &mut receipts };
         for place in arrived(&seats) {

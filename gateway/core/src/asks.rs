@@ -3,11 +3,12 @@
 use kalitka_protocol::BootId;
 use kalitka_protocol::credential::CREDENTIAL_LEN;
 use kalitka_protocol::limits::ASKS_KEPT;
-use kalitka_protocol::message::{Ask, Message};
+use kalitka_protocol::message::{Ask, Message, Messages};
 use kalitka_protocol::reason::Direction;
 use kalitka_protocol::wire::{NoRoom, Writer};
 
 use crate::limits::ANSWER_LEN_MAX;
+use crate::output::Follows;
 
 /// The answers to the last [`ASKS_KEPT`] asks of one reader, over sessions and boots.
 pub(crate) struct Answers {
@@ -28,6 +29,14 @@ struct Kept {
     /// Length of the answer message; 0 where none is kept.
     len: u8,
     bytes: [u8; ANSWER_LEN_MAX],
+}
+
+impl Kept {
+    /// Whether it is a grant, if it is anything.
+    fn verdict(&self) -> Option<bool> {
+        let message = Messages::new(self.bytes.get(..usize::from(self.len))?).next()?;
+        if let Ok(Message::Answer(answer)) = message { Some(answer.verdict.is_grant()) } else { None }
+    }
 }
 
 impl Answers {
@@ -54,6 +63,22 @@ impl Answers {
         let mut asks = self.requests.iter().zip(&self.kept);
         let (_, kept) = asks.find(|&(&request, of)| request == ask.request && is_of(of))?;
         kept.bytes.get(..usize::from(kept.len))
+    }
+
+    /// What a report follows that names `request` of `boot`. Of two asks with one number, which no honest reader has, the
+    /// granted one counts.
+    pub(crate) fn followed(&self, boot: BootId, request: u32) -> Follows {
+        if request == 0 {
+            return Follows::Nothing;
+        }
+        let asks = self.requests.iter().zip(&self.kept);
+        let mut verdicts =
+            asks.filter(|&(&of, kept)| of == request && kept.boot == boot).filter_map(|(_, kept)| kept.verdict());
+        match verdicts.try_fold(false, |_, is_grant| if is_grant { Err(()) } else { Ok(true) }) {
+            Err(()) => Follows::Granted,
+            Ok(true) => Follows::Denied,
+            Ok(false) => Follows::Forgotten,
+        }
     }
 
     /// Keeps `answer` as the one to `ask`, and gives its bytes; the oldest is forgotten.
@@ -86,7 +111,7 @@ impl Answers {
 mod tests {
     use kalitka_protocol::credential::CardRead;
     use kalitka_protocol::message::Answer;
-    use kalitka_protocol::reason::{Denial, Tone, Verdict};
+    use kalitka_protocol::reason::{Denial, Grant, Tone, Verdict};
 
     use super::*;
 
@@ -133,6 +158,36 @@ mod tests {
         assert_eq!(answers.find(BootId(1), &Ask { card, ..ask(5) }), None);
         assert_eq!(answers.find(BootId(1), &Ask { direction: Direction::Exit, ..ask(5) }), None);
         assert_eq!(answers.find(BootId(1), &Ask { age_ms: 50, ..ask(5) }), Some(&first[..]));
+    }
+
+    #[test]
+    fn report_follows_what_was_answered_and_a_forgotten_ask_is_no_denied_one() {
+        let mut answers = Answers::new();
+        keep(&mut answers, 1, &ask(5), "denied");
+        let grant = Answer {
+            request: 6,
+            generation: 1,
+            hold_open_ms: 5000,
+            verdict: Verdict::Grant(Grant::AccessLevel),
+            tone: Tone::Welcome,
+            text: "",
+        };
+        answers.keep(BootId(1), &ask(6), &Message::Answer(grant)).unwrap();
+        let cases = [
+            (1, 0, Follows::Nothing),
+            (1, 5, Follows::Denied),
+            (1, 6, Follows::Granted),
+            (1, 7, Follows::Forgotten),
+            (2, 5, Follows::Forgotten),
+            (2, 6, Follows::Forgotten),
+        ];
+        for (boot, request, follows) in cases {
+            assert_eq!(answers.followed(BootId(boot), request), follows, "request {request} of boot {boot}");
+        }
+        for request in 100..164 {
+            keep(&mut answers, 1, &ask(request), "others");
+        }
+        assert_eq!(answers.followed(BootId(1), 6), Follows::Forgotten);
     }
 
     #[test]

@@ -52,7 +52,10 @@ impl Exchange<'_> {
             Request::ListAsk(ask) => return not_available(ask).emit(replies),
             Request::Ping(ping) => return Message::Pong(Pong { token: ping.token }).emit(replies),
             // Its receipt means durable, and comes when it is.
-            Request::Report(report) => self.effects.note(Effect::Reported { reader, report: *report }),
+            Request::Report(report) => {
+                let follows = self.answers.followed(report.boot, report.request);
+                self.effects.note(Effect::Reported { reader, report: *report, follows });
+            }
             Request::Done(done) => self.done(*done),
         }
         Ok(())

@@ -41,7 +41,7 @@ pub use decide::{Decision, decide};
 pub use fold::{Fold, Judge, ReportVerdict};
 pub use keys::Keys;
 pub use orders::{OverlayEntry, OverlayFull, Standing, StandingOrders};
-pub use output::{CommandRefused, Decided, DropReason, Effect, Outcome, Output};
+pub use output::{CommandRefused, Decided, DropReason, Effect, Follows, Outcome, Output};
 pub use overlay::Overlay;
 pub use safety::Safety;
 pub use texts::{Line, Texts};

@@ -121,6 +121,8 @@ pub enum Effect {
         reader: ReaderId,
         /// The report, as it came.
         report: Report,
+        /// The ask that it says it follows, as far as it is remembered.
+        follows: Follows,
     },
     /// A command has come to its end, and is not sent again.
     CommandEnded {
@@ -150,6 +152,35 @@ pub enum Effect {
         /// How many.
         messages: u32,
     },
+}
+
+/// What a report follows (SPEC 7.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// No ask: somebody forced the portal, was let through in fall-back or by a command, or it is about the reader itself.
+    Nothing,
+    /// An ask that was granted.
+    Granted,
+    /// An ask that was denied: the reader lies, is broken, or has been opened.
+    Denied,
+    /// An ask that is not among the last that are kept, over this process's start.
+    Forgotten,
+}
+
+impl Follows {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Nothing, Self::Granted, Self::Denied, Self::Forgotten];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+            Self::Forgotten => "forgotten",
+        }
+    }
 }
 
 /// A decision with the identity of its ask.

@@ -6,7 +6,7 @@ mod common;
 use common::rig::{Rig, TestReader, keys, laid_out, psk, view};
 use common::{GENERATION, ask, uid};
 use kalitka_core::limits::EFFECTS_MAX;
-use kalitka_core::{Decided, DropReason, Effect, Line, Outcome};
+use kalitka_core::{Decided, DropReason, Effect, Follows, Line, Outcome};
 use kalitka_protocol::credential::Credential;
 use kalitka_protocol::limits::{DATAGRAM_MAX, TEXT_MAX};
 use kalitka_protocol::message::{
@@ -185,7 +185,10 @@ fn messages_of_one_datagram_are_answered_in_one_in_their_order() {
     assert_eq!(replies[0], replies[2]);
     let reader = ReaderId(101);
     let effects = &rig.effects()[1..];
-    assert_eq!(effects, [Effect::Reported { reader, report: report(1) }, Effect::AskRepeated { reader }]);
+    assert_eq!(
+        effects,
+        [Effect::Reported { reader, report: report(1), follows: Follows::Nothing }, Effect::AskRepeated { reader }]
+    );
 }
 
 #[test]
@@ -223,7 +226,34 @@ fn reports_are_told_whole_in_their_order_and_get_no_receipt_by_themselves() {
     let reports = [report(1), Report { request: 9, card: Some(ask(1, 1, ENTRY).card), ..report(2) }, report(7)];
     let datagram = reader.seal(&reports.map(Message::Report));
     assert_eq!(rig.take(reader.address, &datagram), Outcome::Silent);
-    assert_eq!(rig.effects(), reports.map(|report| Effect::Reported { reader: ReaderId(101), report }));
+    let follows = |request| if request == 0 { Follows::Nothing } else { Follows::Forgotten };
+    let told =
+        reports.map(|report| Effect::Reported { reader: ReaderId(101), report, follows: follows(report.request) });
+    assert_eq!(rig.effects(), told);
+}
+
+// SPEC 7.7: a pass is linked to the ask that it says it follows.
+#[test]
+fn report_is_told_with_what_became_of_its_ask() {
+    let (mut rig, mut reader) = connected();
+    let (granted, denied) = (ask(1, 1, ENTRY), ask(2, 9999, ENTRY));
+    for asked in [granted, denied] {
+        let datagram = reader.seal(&[Message::Ask(asked)]);
+        rig.reply(reader.address, &datagram);
+    }
+    let boot = reader.boot;
+    let reports = [(1, 0), (2, 1), (3, 2), (4, 3)].map(|(number, request)| Report { request, boot, ..report(number) });
+    let datagram = reader.seal(&reports.map(Message::Report));
+    assert_eq!(rig.take(reader.address, &datagram), Outcome::Silent);
+    let follows: Vec<_> = rig
+        .effects()
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Reported { follows, .. } => Some(*follows),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(follows, [Follows::Nothing, Follows::Granted, Follows::Denied, Follows::Forgotten]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What workers tell the journal, as small plain records.
 
-use kalitka_core::Decided;
+use kalitka_core::{Decided, Follows};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::limits::HOLDER_MAX;
 use kalitka_protocol::message::Report;
@@ -32,7 +32,7 @@ pub(super) enum Record {
     /// An ask was decided.
     Decided { at: Moment, decided: Decided, holder: Holder },
     /// A reader has reported.
-    Reported { at: Moment, reader: ReaderId, report: Report },
+    Reported { at: Moment, reader: ReaderId, report: Report, follows: Follows },
     /// A command to a reader has come to its end.
     CommandEnded { reader: ReaderId, id: u64, outcome: CommandOutcome },
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kalitka_core::Decided;
+use kalitka_core::{Decided, Follows};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::message::Report;
 use kalitka_protocol::upstream::CommandOutcome;
@@ -42,8 +42,8 @@ impl Recorder {
     }
 
     /// Hands in a report; one that finds no room gets no receipt, so its reader sends it again.
-    pub(crate) fn reported(&mut self, at: Moment, reader: ReaderId, report: Report) {
-        if !self.hand_in(Record::Reported { at, reader, report }) {
+    pub(crate) fn reported(&mut self, at: Moment, reader: ReaderId, report: Report, follows: Follows) {
+        if !self.hand_in(Record::Reported { at, reader, report, follows }) {
             self.left.reports.add(1);
         }
     }

@@ -29,7 +29,7 @@ fn two_workers_losses_are_added_up_and_their_reports_are_counted_apart() {
     let (mut recorders, _door, mut ring) = rings(2, CAPACITY);
     for recorder in &mut recorders {
         for number in 0..CAPACITY as u64 + 5 {
-            recorder.reported(AT, ReaderId(1), report(number, false));
+            recorder.reported(AT, ReaderId(1), report(number, false), kalitka_core::Follows::Nothing);
         }
         recorder.decided(AT, decided(ReaderId(1), 1), Holder::default());
     }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalitka_core::{Decided, Fold, Judge, Keys, Overlay, ReportVerdict, View};
+use kalitka_core::{Decided, Fold, Follows, Judge, Keys, Overlay, ReportVerdict, View};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::event::{AdoptionCause, Body, Decision, ReportTaken, SnapshotAdopted};
-use kalitka_protocol::message::Report;
+use kalitka_protocol::message::{Report, ReportKind};
 use kalitka_protocol::upstream::CommandOutcome;
 use kalitka_uplink::HeadSeen;
 use tokio::sync::{broadcast, watch};
@@ -166,7 +166,7 @@ impl Journal {
     fn note(&mut self, record: Record) {
         match record {
             Record::Decided { at, decided, holder } => self.decided(at, &decided, &holder),
-            Record::Reported { at, reader, report } => self.reported(at, reader, report),
+            Record::Reported { at, reader, report, follows } => self.reported(at, reader, report, follows),
             Record::CommandEnded { reader, id, outcome } => self.command_ended(reader, id, outcome),
         }
     }
@@ -191,7 +191,7 @@ impl Journal {
     }
 
     /// Judges a report in its place (SPEC 7.3). One that is not taken gets its receipt when it has one already, and none else.
-    fn reported(&mut self, at: Moment, reader: ReaderId, report: Report) {
+    fn reported(&mut self, at: Moment, reader: ReaderId, report: Report, follows: Follows) {
         if !self.store.is_taking() {
             metrics::counter!(names::REPORT_DROPPED, "reason" => "store").increment(1);
             return;
@@ -203,6 +203,7 @@ impl Journal {
         match self.judge.judge(&self.fold, reader, &report) {
             ReportVerdict::Take => {
                 let (generation, portal) = self.place_of(reader);
+                count_taken(&report, follows);
                 self.push(at, Body::Report(ReportTaken { reader, generation, portal, report }));
             }
             ReportVerdict::Repeat { .. } => metrics::counter!(names::REPORT_REPEATED).increment(1),
@@ -271,5 +272,14 @@ impl Journal {
             self.checkpoint();
         }
         self.show();
+    }
+}
+
+/// Counts a report that is taken, once; of passes, what they followed (SPEC 7.7).
+fn count_taken(report: &Report, follows: Follows) {
+    metrics::counter!(names::REPORT_TAKEN, "kind" => report.kind.label()).increment(1);
+    if report.kind == ReportKind::Passed {
+        let follows = if report.unasked { names::UNASKED } else { follows.label() };
+        metrics::counter!(names::REPORT_PASSED, "follows" => follows).increment(1);
     }
 }

@@ -17,6 +17,10 @@ pub(crate) const ASK_DENIED: &str = "kalitka_ask_denied_total";
 pub(crate) const ASK_REPEATED: &str = "kalitka_ask_repeated_total";
 pub(crate) const ASK_SERVICE_SECONDS: &str = "kalitka_ask_service_seconds";
 pub(crate) const REPORT_RECEIVED: &str = "kalitka_report_received_total";
+pub(crate) const REPORT_TAKEN: &str = "kalitka_report_taken_total";
+pub(crate) const REPORT_PASSED: &str = "kalitka_report_passed_total";
+/// What a pass followed that a reader let through by itself.
+pub(crate) const UNASKED: &str = "unasked";
 pub(crate) const REPORT_RECEIPTED: &str = "kalitka_report_receipts_total";
 pub(crate) const REPORT_REPEATED: &str = "kalitka_report_repeated_total";
 pub(crate) const REPORT_OUT_OF_ORDER: &str = "kalitka_report_out_of_order_total";
@@ -91,7 +95,23 @@ pub(crate) const KEYS_WRITE_FAILURES: &str = "kalitka_keys_write_failures_total"
 pub(crate) const STAMPS_LOST: &str = "kalitka_stamps_lost_total";
 pub(crate) const STAMPS_WRITES: &str = "kalitka_stamps_writes_total";
 pub(crate) const STAMPS_WRITE_FAILURES: &str = "kalitka_stamps_write_failures_total";
+pub(crate) const SERIAL_UP: &str = "kalitka_serial_up";
+pub(crate) const SERIAL_UNREADABLE: &str = "kalitka_serial_unreadable";
+pub(crate) const SERIAL_OPENED: &str = "kalitka_serial_opened_total";
+pub(crate) const SERIAL_NOT_OPENED: &str = "kalitka_serial_not_opened_total";
+pub(crate) const SERIAL_FRAMES: &str = "kalitka_serial_frames_total";
+pub(crate) const SERIAL_BYTES: &str = "kalitka_serial_bytes_total";
+pub(crate) const SERIAL_DROPPED: &str = "kalitka_serial_dropped_total";
 pub(crate) const CONTROL_REQUESTS: &str = "kalitka_control_requests_total";
+pub(crate) const OSDP_BUS_SECONDS: &str = "kalitka_osdp_bus_seconds";
+pub(crate) const OSDP_DECISION_SECONDS: &str = "kalitka_osdp_decision_seconds";
+pub(crate) const OSDP_CARDS: &str = "kalitka_osdp_cards_total";
+pub(crate) const OSDP_CARDS_UNKNOWN: &str = "kalitka_osdp_cards_unknown_total";
+pub(crate) const OSDP_KEYPADS: &str = "kalitka_osdp_keypads_total";
+pub(crate) const OSDP_FAULTS: &str = "kalitka_osdp_faults_total";
+pub(crate) const OSDP_ALARMS: &str = "kalitka_osdp_alarms_total";
+pub(crate) const OSDP_DEVICE_STATE: &str = "kalitka_osdp_device_state";
+pub(crate) const OSDP_PORT_UP: &str = "kalitka_osdp_port_up";
 
 /// The counters that the exporter serves, with their help texts; [`ASK_SERVICE_SECONDS`] and [`JOURNAL_COMMIT_SECONDS`] are
 /// rendered beside it.
@@ -110,6 +130,8 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (ASK_DENIED, "Asks denied, by reason"),
     (ASK_REPEATED, "Repeated asks that got the answer kept"),
     (REPORT_RECEIVED, "Reports read, repeats and all"),
+    (REPORT_TAKEN, "Reports taken, each once, by what they tell"),
+    (REPORT_PASSED, "Passes reported, by what they followed"),
     (REPORT_RECEIPTED, "Receipts given, each for all reports of a log up to one"),
     (REPORT_REPEATED, "Reports that were durable already"),
     (REPORT_OUT_OF_ORDER, "Reports dropped unreceipted because others come before them"),
@@ -154,7 +176,17 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (STAMPS_LOST, "Stamps that did not reach their keeper"),
     (STAMPS_WRITES, "Writings of the stamp file"),
     (STAMPS_WRITE_FAILURES, "Writings of the stamp file that failed"),
+    (SERIAL_OPENED, "Times that the serial port was opened"),
+    (SERIAL_NOT_OPENED, "Attempts to open the serial port that failed, by reason"),
+    (SERIAL_FRAMES, "Whole frames on the serial line, by direction"),
+    (SERIAL_BYTES, "Bytes on the serial line, by direction"),
+    (SERIAL_DROPPED, "What was on the serial line or on its way there and was dropped, by reason"),
     (CONTROL_REQUESTS, "Requests on the control socket, by verb"),
+    (OSDP_CARDS, "Cards shown at OSDP devices"),
+    (OSDP_CARDS_UNKNOWN, "Cards shown at OSDP devices whose number of bits no building can declare; refused"),
+    (OSDP_KEYPADS, "Times that keys were pressed at OSDP devices"),
+    (OSDP_FAULTS, "What went wrong on OSDP lines, by reason"),
+    (OSDP_ALARMS, "What somebody must look into at OSDP devices, by alarm"),
 ];
 
 /// The gauges, with their help texts.
@@ -164,6 +196,8 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (SNAPSHOT_GENERATION, "Generation of the snapshot in force; 0 when there is none"),
     (SNAPSHOT_CREATED, "When the snapshot in force was built, in seconds since 1970; 0 when there is none"),
     (SNAPSHOT_ENTRIES, "Credentials and aliases in the snapshot in force"),
+    (SERIAL_UP, "1 while the serial port is open"),
+    (SERIAL_UNREADABLE, "1 while bytes come over the serial line and no frame: mostly another speed"),
     (READER_KEYS, "Readers that have a key"),
     (JOURNAL_WAITING, "What waits for the journal"),
     (JOURNAL_BUSY, "How long the journal's present turn has taken; a disk that hangs makes it long"),
@@ -192,5 +226,7 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (CLOCK_QUALITY, "How well time is known: 0 good, 1 held, 2 none"),
     (CLOCK_OFFSET, "Wall clock less the time to decide by"),
     (UPLINK_PACE, "Bytes of events that the hub lets be sent and not acknowledged; 0 when it has not said"),
+    (OSDP_DEVICE_STATE, "How an OSDP device stands: 0 offline, 1 opening its channel, 2 refused, 3 online"),
+    (OSDP_PORT_UP, "1 while an OSDP line's port is open"),
     (CERTIFICATE_EXPIRES, "When the gateway's certificate and its CA's expire, in seconds since 1970; 0 without them"),
 ];

@@ -30,6 +30,14 @@ impl Datagram {
     pub(super) const EMPTY: Self =
         Self { buffer: [0; BUFFER_LEN], len: 0, from: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0) };
 
+    /// One that came from elsewhere than a socket; cut off behind what a datagram may have.
+    pub(super) fn of(bytes: &[u8], from: SocketAddr) -> Self {
+        let len = bytes.len().min(BUFFER_LEN);
+        let mut datagram = Self { len, from, ..Self::EMPTY };
+        datagram.buffer[..len].copy_from_slice(&bytes[..len]);
+        datagram
+    }
+
     /// Its bytes, [`BUFFER_LEN`] of them when it was too long.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.len]

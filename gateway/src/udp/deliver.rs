@@ -29,21 +29,25 @@ impl Worker {
                 self.core.follow(turn.world.keys);
             }
             if let Some(address) = self.take_post(turn, post, letters) {
-                to[letters] = address;
-                letters += 1;
+                letters += self.address(address, letters, &mut to);
             }
         }
         while letters < BATCH_MAX && self.core.next_timeout().is_some_and(|due| due <= turn.at.monotonic) {
             let address = self.core.poll(turn.at.monotonic, &mut self.desk.outs[letters]);
             self.note_effects(turn, letters);
             let Some(address) = address else { break };
-            to[letters] = address;
-            letters += 1;
+            letters += self.address(address, letters, &mut to);
         }
         if letters > 0 {
             let outs = self.desk.outs.iter().zip(to).take(letters);
             turn.tally.sent(wire.send(outs.map(|(out, to)| (out.datagram(), to))));
         }
+    }
+
+    /// Notes where the letter at `place` goes; gives how many that makes for the socket, since one to a line has gone.
+    fn address(&self, address: SocketAddr, place: usize, to: &mut [SocketAddr; BATCH_MAX]) -> usize {
+        to[place] = address;
+        usize::from(!self.shared.lines.take(address, self.desk.outs[place].datagram()))
     }
 
     /// Leaves what is to be sent of `post`, if anything, at `place`, and gives where it goes.

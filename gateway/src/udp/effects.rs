@@ -28,9 +28,9 @@ impl Worker {
                 }
                 Effect::StampTaken { reader, stamp } => self.keep_stamp(world.keys, reader, stamp, tally),
                 Effect::SessionOpened { .. } => tally.sessions_opened.add(1),
-                Effect::Reported { reader, report } => {
+                Effect::Reported { reader, report, follows } => {
                     tally.reports.add(1);
-                    self.journal.reported(*at, reader, report);
+                    self.journal.reported(*at, reader, report, follows);
                 }
                 Effect::CommandEnded { reader, id, outcome } => {
                     tally.commands_done.add(u64::from(outcome == CommandOutcome::Done));

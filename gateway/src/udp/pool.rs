@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use kalitka_protocol::{ReaderId, Stamp};
 
 use super::batch::Wire;
+use super::lines::Inlet;
 use super::post::Posts;
 use super::socket::Sockets;
 use super::wake::{Bell, Line};
@@ -24,6 +25,7 @@ use crate::thread::{self, Ended};
 /// The running workers.
 pub(crate) struct Pool {
     posts: Posts,
+    doors: Vec<Door>,
     stopping: Arc<AtomicBool>,
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
@@ -56,7 +58,8 @@ impl Pool {
             .map(|(bell, (door, inbox))| (Door { door, bell }, inbox))
             .unzip();
         let (posts, post_boxes) = Posts::new(&bells);
-        let mut pool = Self { posts, stopping: Arc::default(), bells: bells.clone(), threads: Vec::new() };
+        let mut pool =
+            Self { posts, doors: doors.clone(), stopping: Arc::default(), bells: bells.clone(), threads: Vec::new() };
         let boxes = inboxes.into_iter().zip(post_boxes).zip(recorders);
         for (((index, socket), bell), ((inbox, posts), journal)) in (0..workers).zip(sockets).zip(bells).zip(boxes) {
             socket.set_read_timeout(Some(patience)).map_err(|error| no_worker(&error))?;
@@ -85,6 +88,11 @@ impl Pool {
     /// Where post for their readers is left.
     pub(crate) fn posts(&self) -> Posts {
         self.posts.clone()
+    }
+
+    /// Where serial line `number` hands in what has come over it.
+    pub(crate) fn inlet(&self, number: u16) -> Inlet {
+        Inlet::new(&self.doors, number)
     }
 
     /// Lets the workers finish the datagrams in their hands and waits for them.

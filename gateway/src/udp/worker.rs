@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::batch::{Datagram, Wait, Wire};
+use super::lines::Lines;
 use super::places::Places;
 use super::post::Post;
 use super::wake::Bell;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     /// How long a worker looks for the next datagram before it sleeps.
     pub(crate) spin: Duration,
     pub(crate) tallies: Arc<[Tally]>,
+    /// Where what goes to serial lines is left.
+    pub(crate) lines: Lines,
 }
 
 /// Where a worker takes what others hand over.
@@ -70,6 +73,8 @@ pub(super) struct Desk {
     pub(super) outs: Box<[Output]>,
     /// So many at the front are initiations that were put off in the last turn.
     pub(super) put_off: usize,
+    /// So many at the front did not come from the socket in this turn: among them may be a line's.
+    handed: usize,
     /// The journal may have left more than the last turn took.
     pub(super) has_post: bool,
 }
@@ -77,7 +82,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new() -> Self {
         let outs = (0..BATCH_MAX).map(|_| Output::new()).collect();
-        Self { datagrams: vec![Datagram::EMPTY; BATCH_MAX].into(), outs, put_off: 0, has_post: false }
+        Self { datagrams: vec![Datagram::EMPTY; BATCH_MAX].into(), outs, put_off: 0, handed: 0, has_post: false }
     }
 
     /// The datagrams at `places` that are to be sent back to where theirs came from.
@@ -140,6 +145,7 @@ impl Worker {
             self.desk.datagrams[count] = handed;
             count += 1;
         }
+        self.desk.handed = count;
         let received = if count == 0 && !self.desk.has_post {
             self.wait(wire)
         } else {
@@ -264,9 +270,20 @@ impl Worker {
     }
 
     fn send(&self, wire: &mut Wire, replies: Places, tally: &Tally) {
+        let replies = if self.desk.handed == 0 { replies } else { self.without_lines(replies) };
         if !replies.is_empty() {
             tally.sent(wire.send(self.desk.replies(replies)));
         }
+    }
+
+    /// Leaves those of `replies` that go to serial lines where these take them; gives the others.
+    fn without_lines(&self, replies: Places) -> Places {
+        let mut others = Places::NONE;
+        for place in replies {
+            let (to, reply) = (self.desk.datagrams[place].from, self.desk.outs[place].datagram());
+            others.add_if(place >= self.desk.handed || !self.shared.lines.take(to, reply), place);
+        }
+        others
     }
 
     fn hand_over(&self, worker: u8, datagram: &Datagram, tally: &Tally) {

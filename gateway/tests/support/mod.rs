@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "each test file uses its part")]
 
 pub(crate) mod clock;
+pub(crate) mod line;
 pub(crate) mod reader;
 
 use std::fs;

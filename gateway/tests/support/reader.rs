@@ -148,6 +148,19 @@ impl TestReader {
         self.socket.send(&datagram).unwrap();
     }
 
+    /// Sends `report` until it is receipted.
+    pub(crate) fn told(&mut self, report: Report) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let datagram = self.seal(&[Message::Report(report)]);
+            self.socket.send(&datagram).unwrap();
+            if self.receipt_within(Duration::from_millis(500)).is_some_and(|receipted| receipted >= report.number) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{report:?} was not receipted");
+        }
+    }
+
     /// The number of the next receipt, if one comes within `patience`.
     pub(crate) fn receipt_within(&self, patience: Duration) -> Option<u64> {
         let mut buffer = [0; DATAGRAM_MAX];

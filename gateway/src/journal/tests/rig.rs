@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kalitka_core::{Decided, Decision, Keys, Overlay};
+use kalitka_core::{Decided, Decision, Follows, Keys, Overlay};
 use kalitka_outbox::Bounds;
 use kalitka_process::age::Age;
 use kalitka_protocol::event::{Body, Event, Events};
@@ -154,7 +154,9 @@ impl Rig {
 
     /// A report of a reader of `worker`.
     pub(super) fn reported_at(&self, worker: usize, number: u64, oldest: bool) {
-        self.tell(worker, |recorder| recorder.reported(self.now(), READERS[worker], report(number, oldest)));
+        self.tell(worker, |recorder| {
+            recorder.reported(self.now(), READERS[worker], report(number, oldest), Follows::Nothing);
+        });
     }
 
     pub(super) fn command_ended(&self, reader: ReaderId, id: u64, outcome: CommandOutcome) {

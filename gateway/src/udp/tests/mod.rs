@@ -1,6 +1,7 @@
 //! Workers with real sockets, driven by hand or by their own threads.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "a test's support; each test uses its part")]
 
+mod lines;
 #[path = "../../../tests/support/reader.rs"]
 mod reader;
 mod rig;

@@ -27,6 +27,7 @@ use crate::published::Published;
 use crate::stamps::Taken;
 use crate::thread::Ended;
 use crate::udp::batch::{Datagram, Wire};
+use crate::udp::lines::{Letter, Lines};
 use crate::udp::pool::Pool;
 use crate::udp::post::Posts;
 use crate::udp::socket::{Sockets, bind_steered};
@@ -80,6 +81,7 @@ pub(super) fn shared(workers: usize, spin: Duration) -> Arc<Shared> {
         fall_back_after_ms: 1000,
         spin,
         tallies: (0..workers).map(|_| Tally::new()).collect(),
+        lines: Lines::default(),
     })
 }
 
@@ -100,6 +102,8 @@ pub(super) struct Rig {
     pub(super) ring: Ring,
     /// What the worker tells of stamps.
     pub(super) taken: Receiver<Taken>,
+    /// What goes to serial line 0.
+    pub(super) outlet: tokio::sync::mpsc::Receiver<Letter>,
 }
 
 impl Rig {
@@ -118,7 +122,9 @@ impl Rig {
         let (door, inbox) = sync_channel(HAND_OVER_MAX);
         let (taken, stamps) = sync_channel(STAMPS_WAITING_MAX);
         let (mut recorders, _, ring) = journal::rings(1, 65_536);
-        let shared = shared(1, spin);
+        let mut shared = shared(1, spin);
+        let (lines, mut outlets) = Lines::new([metrics::Counter::noop()]);
+        Arc::get_mut(&mut shared).unwrap().lines = lines;
         let worker = Worker {
             index: 0,
             core: kalitka_core::Worker::new(0, 1, [], Box::new(SystemEntropy::new().unwrap())),
@@ -133,7 +139,17 @@ impl Rig {
             journal: recorders.remove(0),
             desk: Desk::new(),
         };
-        Self { worker, wire: Wire::new(socket, address), shared, posts, bell, door, ring, taken: stamps }
+        Self {
+            worker,
+            wire: Wire::new(socket, address),
+            shared,
+            posts,
+            bell,
+            door,
+            ring,
+            taken: stamps,
+            outlet: outlets.remove(0),
+        }
     }
 
     pub(super) fn tally(&self) -> &Tally {
