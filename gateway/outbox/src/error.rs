@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use kalitka_protocol::wire::Malformed;
 
+use crate::sled_store::is_full;
+
 /// The store failed. After any of these but `Beyond` it is poisoned: nothing is taken or told until it is reopened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -159,6 +161,14 @@ pub enum OpenError {
 impl OpenError {
     /// All that [`label`](Self::label) says.
     pub const LABELS: [&'static str; 6] = ["io", "not_synced", "damaged", "panicked", FULL, "other"];
+
+    /// Whether the disk had no room for what was to be written.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Io { error, .. } | Self::Store { error: StoreError::Io(error), .. } => is_full(error),
+            _ => false,
+        }
+    }
 
     /// The metric's label.
     #[must_use]

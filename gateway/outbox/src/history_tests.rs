@@ -124,6 +124,39 @@ fn what_the_hub_has_lost_and_the_outbox_no_longer_has_is_told_once() {
     assert_eq!(resume(&mut outbox, &[(1, 5, early)]).lost, []);
 }
 
+/// Between the finding and the record the process may end: somebody must find it then.
+#[test]
+fn loss_found_at_a_position_is_found_again_after_a_crash_until_it_is_recorded() {
+    let site = Site { limits: Bounds { keep_acknowledged: 0, ..ROOMY }, ..Site::new() };
+    let mut outbox = site.filled(100, 10);
+    outbox.set_floor(outbox.head());
+    outbox.acknowledge(E1, 50).unwrap();
+    // The hub was set back to nothing.
+    let nothing = [(1, 0, [0; 32])];
+    let lost = [Loss { epoch: E1, first: 1, last: 50, cause: LossCause::Bound, count: 50 }];
+    assert_eq!(resume(&mut outbox, &nothing).lost, lost);
+    // Nothing more is said of it in this process, for whom the disk is full or fails; other events may be durable before.
+    site.shared.with(|faults| faults.commits = [Some((true, ErrorKind::StorageFull))].into());
+    outbox.append(&next_events(outbox.head(), 101)).unwrap_err();
+    assert_eq!(outbox.reopen(EpochId(2)).unwrap(), Begun::AsLeft);
+    assert_eq!(resume(&mut outbox, &nothing).lost, []);
+    fill(&mut outbox, 102, 1);
+    drop(outbox);
+    for is_recorded in [false, true] {
+        let (mut outbox, begun) = site.open(2);
+        assert_eq!(begun, Begun::AsLeft);
+        let found = resume(&mut outbox, &nothing).lost;
+        assert_eq!(found, lost);
+        if is_recorded {
+            tell(&mut outbox, found[0]);
+        }
+        drop(outbox);
+    }
+    let (mut outbox, begun) = site.open(2);
+    assert_eq!(begun, Begun::AsLeft);
+    assert_eq!(resume(&mut outbox, &nothing).lost, []);
+}
+
 #[test]
 fn epoch_that_has_not_begun_is_not_succeeded() {
     let site = Site::new();

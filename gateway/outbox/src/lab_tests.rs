@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::Outbox;
 use crate::error::{OpenError, StoreError};
 use crate::ground::{DiskSeen, Ground, Kind, Machine};
+use crate::limits::RESERVE_BYTES;
 use crate::segment_log::SegmentLog;
 use crate::sled_store::{Barrier, SledStore};
 use crate::store::{Key, Store, Visit};
@@ -48,7 +49,7 @@ pub(crate) struct Faults {
     pub(crate) used: u64,
     /// Whether the disk is looked at as it is.
     pub(crate) on_machine: bool,
-    /// Whether the reserve is held; of no size.
+    /// Whether the reserve is held. Given back, its bytes are free.
     pub(crate) reserve: bool,
     /// What the next openings of sled meet: `None` for no fault.
     pub(crate) opens: VecDeque<Option<StoreError>>,
@@ -146,7 +147,12 @@ impl Ground for Lab {
         if self.0.with(|faults| faults.on_machine) {
             return Machine.set_reserve(folder, held);
         }
-        self.0.with(|faults| faults.reserve = held);
+        self.0.with(|faults| {
+            if let (Some(free), true) = (&mut faults.free, faults.reserve != held) {
+                *free = if held { free.saturating_sub(RESERVE_BYTES) } else { *free + RESERVE_BYTES };
+            }
+            faults.reserve = held;
+        });
         Ok(())
     }
 }

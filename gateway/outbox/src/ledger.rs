@@ -20,13 +20,15 @@ pub(crate) struct Epoch {
     pub(crate) bytes: u64,
     /// Of events that are being moved: those up to here have been copied and must go.
     pub(crate) copied: Option<u64>,
+    /// What the hub misses and is gone from the front: the first number and the last, until the loss that says so is durable.
+    pub(crate) untold: Option<(u64, u64)>,
 }
 
 impl Epoch {
     /// An epoch without events.
     pub(crate) fn new(record: Record) -> Self {
         let (last, hash) = record.ended;
-        Self { record, oldest: last + 1, last, hash, events: 0, blocks: 0, bytes: 0, copied: None }
+        Self { record, oldest: last + 1, last, hash, events: 0, blocks: 0, bytes: 0, copied: None, untold: None }
     }
 
     pub(crate) const fn id(&self) -> EpochId {
@@ -35,6 +37,13 @@ impl Epoch {
 
     pub(crate) const fn head(&self) -> Head {
         Head { epoch: self.record.epoch, number: self.last, hash: self.hash }
+    }
+
+    /// The record as it is to lie on the disk: the hub counts as having what it misses until a loss has told of it. So the
+    /// store is whole without it, and the next process finds it missing again.
+    pub(crate) fn written(&self) -> Record {
+        let acknowledged = self.record.acknowledged.max(self.untold.map_or(0, |untold| untold.1));
+        Record { acknowledged, ..self.record.clone() }
     }
 
     /// Takes the newest block into the books.

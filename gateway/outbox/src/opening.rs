@@ -65,11 +65,18 @@ impl Outbox {
         unreadable: Unreadable,
     ) -> Result<(Self, Begun), OpenError> {
         let mut yard = Yard::take(ground, &opening, unreadable)?;
-        let found = yard.open(None)?;
+        let found = match yard.open(None) {
+            Err(error) if yard.makes_room_after(&error) => yard.open(None)?,
+            found => found?,
+        };
         let found = if found.salvaged.is_none() { yard.leave_refuge(found) } else { found };
         let (mark, marked) = Mark::open(yard.folder());
         let known = Known::AtLeast([marked, opening.known], opening.earlier);
-        let (store, ledger) = establish(&mut yard, found, known, opening.fresh_epoch)?;
+        let established = establish(&mut yard, found, known, opening.fresh_epoch);
+        let (store, ledger) = established.inspect_err(|error| {
+            // For the next attempt: this one has let go of the store.
+            yard.makes_room_after(error);
+        })?;
         let mut outbox = Self {
             yard,
             store: Some(store),
@@ -119,7 +126,13 @@ impl Outbox {
         self.reopens += 1;
         let found = self.yard.reopen(poison == Poison::Distrusted, self.head(), unreadable)?;
         let known = Known::Exactly(self.head());
-        let (store, ledger) = establish(&mut self.yard, found, known, fresh)?;
+        let (store, mut ledger) = establish(&mut self.yard, found, known, fresh)?;
+        for (epoch, untold) in self.ledger.iter().filter_map(|epoch| Some((epoch.id(), epoch.untold?))) {
+            // Whoever was told of it still is to record it.
+            if let Some(held) = ledger.get_mut(epoch) {
+                held.untold = Some(untold);
+            }
+        }
         let floor = self.floor.and_then(|(ordinal, number)| {
             let same = ledger.iter().any(|epoch| epoch.record.ordinal == ordinal);
             same.then_some((ordinal, number))

@@ -5,9 +5,9 @@ use std::fs;
 use kalitka_protocol::EpochId;
 use kalitka_protocol::event::{Loss, LossCause, UNKNOWN_END};
 
-use crate::error::OpenError;
+use crate::error::{AppendError, OpenError};
 use crate::lab_tests::*;
-use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_STORES_MAX};
+use crate::limits::{DISK_RESERVE, QUARANTINE_BYTES_MAX, QUARANTINE_STORES_MAX, RESERVE_BYTES};
 use crate::record::Void;
 use crate::sled_store::{Disk, SledStore};
 use crate::store::{Key, Store};
@@ -196,6 +196,23 @@ fn damaged_stores_go_to_quarantine_and_the_newest_are_kept() {
     assert!(usage.quarantine_bytes > 0 && usage.quarantine_bytes <= QUARANTINE_BYTES_MAX, "{usage:?}");
 }
 
+/// What is kept for a look keeps nothing from being opened.
+#[test]
+fn quarantine_that_cannot_be_used_keeps_no_store_from_being_opened_or_cured() {
+    let site = Site::new();
+    drop(site.filled(100, 10));
+    // Not a folder: it is neither listed nor does it take anything in.
+    fs::write(site.path().join("quarantine"), b"").unwrap();
+    for fresh in 2..6 {
+        // There is one store, and none beside it of the cure before.
+        fs::write(site.store().join("conf"), vec![b'x'; 100]).unwrap();
+        let (mut outbox, begun) = site.open(fresh);
+        start(&mut outbox, &begun);
+        assert_eq!(numbers(&mut outbox, 1).len(), 100);
+    }
+    assert_eq!(site.open(6).1, Begun::AsLeft);
+}
+
 /// What was copied is worth more than what is kept to be looked at.
 #[test]
 fn quarantine_gives_way_when_the_disk_is_too_full_for_a_new_store() {
@@ -212,6 +229,35 @@ fn quarantine_gives_way_when_the_disk_is_too_full_for_a_new_store() {
     assert!(!site.path().join("quarantine").exists());
     site.shared.with(|faults| faults.free = None);
     assert_eq!(numbers(&mut site.open(3).0, 1).len(), 100);
+}
+
+/// Without the room of the reserve nothing would ever open.
+#[test]
+fn reserve_is_given_back_for_a_store_that_cannot_be_opened_without_its_room() {
+    let site = Site::new();
+    let mut outbox = site.filled(1000, 10);
+    let bytes = outbox.usage().block_bytes;
+    outbox.set_floor(outbox.head());
+    drop(outbox);
+    fs::write(site.store().join("conf"), vec![b'x'; 100]).unwrap();
+    // What a salvage needs of the disk is more than is free of it, and less than is free with the reserve's room.
+    site.shared.with(|faults| (faults.free, faults.reserve) = (Some(DISK_RESERVE + bytes - RESERVE_BYTES), true));
+    let (mut outbox, begun) = site.open(2);
+    assert_eq!((numbers(&mut outbox, 1).len(), outbox.usage().has_reserve), (1000, false));
+    let refused = outbox.append(&beginning(&outbox, &begun));
+    assert!(
+        matches!(refused, Err(AppendError::DiskFull { .. })),
+        "what was given back is not taken for room: {refused:?}"
+    );
+    site.shared.with(|faults| faults.free = None);
+    start(&mut outbox, &begun);
+    assert!(outbox.usage().has_reserve, "it is made anew");
+    drop(outbox);
+    // The store is whole, and what must be written to open it has no room.
+    let why = crate::StoreError::Io(std::io::ErrorKind::StorageFull.into());
+    site.shared.with(|faults| (faults.free, faults.opens) = (Some(0), [Some(why)].into()));
+    assert_eq!(numbers(&mut site.open(3).0, 1).len(), 1000);
+    assert!(!site.shared.with(|faults| faults.reserve));
 }
 
 #[test]

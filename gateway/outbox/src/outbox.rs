@@ -3,7 +3,7 @@
 use std::io;
 
 use kalitka_protocol::EpochId;
-use kalitka_protocol::event::{Body, Events, chain, kind};
+use kalitka_protocol::event::{Body, Events, Loss, chain, kind};
 use kalitka_protocol::wire::Malformed;
 
 use crate::block::{self, BlockHeader};
@@ -69,6 +69,8 @@ pub(crate) struct Cut<'a> {
     blocks: Vec<Packed<'a>>,
     /// Epochs of which a loss is closed by them.
     closed: Vec<EpochId>,
+    /// Losses that they tell of.
+    told: Vec<Loss>,
 }
 
 impl Outbox {
@@ -251,10 +253,12 @@ impl Outbox {
                 cut.blocks.push(seal(first, number + 1, hash_before, hash, &events[start..at]));
                 (first, start, hash_before) = (number + 1, at, hash);
             }
-            if event.kind == kind::LOSS_CLOSED
-                && let Body::LossClosed(closed) = event.event()?.body
-            {
-                cut.closed.push(closed.epoch);
+            if matches!(event.kind, kind::LOSS | kind::LOSS_CLOSED) {
+                match event.event()?.body {
+                    Body::Loss(loss) => cut.told.push(loss),
+                    Body::LossClosed(closed) => cut.closed.push(closed.epoch),
+                    _ => {}
+                }
             }
             hash = chain(&hash, event.bytes);
             number += 1;
@@ -286,21 +290,24 @@ impl Outbox {
         }
         self.mark.set(self.head());
         // The events are durable whatever becomes of this; a failure poisons the store.
-        let _ = self.note_down(opens, &cut.closed);
+        let _ = self.note_down(opens, cut);
         Ok(())
     }
 
     /// Writes down what follows from a commit. It is durable with the next one, and harmless when it is not.
-    fn note_down(&mut self, opens: bool, closed: &[EpochId]) -> Result<(), StoreError> {
+    fn note_down(&mut self, opens: bool, cut: &Cut<'_>) -> Result<(), StoreError> {
         if opens {
             self.ledger.present.record.losses.clear();
             self.put_record(self.ledger.present.id())?;
         }
-        for &epoch in closed {
+        for &epoch in &cut.closed {
             if let Some(held) = self.ledger.get_mut(epoch) {
                 held.record.loss_open = None;
                 self.put_record(epoch)?;
             }
+        }
+        for loss in &cut.told {
+            self.note_told(loss)?;
         }
         self.let_go()?;
         self.let_purged_go()
@@ -312,7 +319,7 @@ impl Outbox {
             let sequence = ledger.next_sequence();
             let Some(held) = ledger.get_mut(epoch) else { return Ok(()) };
             held.record.sequence = sequence;
-            store.put(held.record.key(), &held.record.to_bytes())
+            store.put(held.record.key(), &held.written().to_bytes())
         })
     }
 

@@ -88,9 +88,10 @@ impl Place {
         self.named = None;
     }
 
-    /// The number of the next store.
+    /// The number of the next store. A quarantine that cannot be listed keeps none back: of two of one name the newer stays.
     pub(crate) fn next_number(&self) -> io::Result<u64> {
-        let (stores, aside) = (self.numbered(&[SLED_PREFIX, LOG_PREFIX])?, self.quarantine.stores()?);
+        let stores = self.numbered(&[SLED_PREFIX, LOG_PREFIX])?;
+        let aside = self.quarantine.stores().unwrap_or_default();
         let taken = stores.iter().chain(&aside).filter_map(|path| number_of(path));
         Ok(taken.chain(self.named.map(|named| named.number)).max().unwrap_or(0) + 1)
     }
@@ -115,12 +116,22 @@ impl Place {
         let used = self.store_folder(named.kind, named.number);
         for path in self.numbered(&[SLED_PREFIX, LOG_PREFIX])?.into_iter().filter(|path| *path != used) {
             if path.is_dir() && number_of(&path) < Some(named.number) {
-                self.quarantine.take_in(&path)?;
+                self.set_aside(&path);
             } else {
                 remove(&path)?;
             }
         }
         File::open(&self.folder)?.sync_all()
+    }
+
+    /// Puts the folder of a store into quarantine. What cannot be kept there for a look at it is removed: all that was whole in
+    /// it has been copied, and nothing that only stands beside the store in use keeps that from being opened.
+    fn set_aside(&self, store: &Path) {
+        let Err(error) = self.quarantine.take_in(store) else { return };
+        tracing::error!(store = %store.display(), %error, "a damaged store cannot be put into quarantine and is removed");
+        if let Err(error) = remove(store) {
+            tracing::error!(store = %store.display(), %error, "a damaged store cannot be removed; trying again at the next start");
+        }
     }
 
     /// Notes that the disk has not confirmed what was written to the store in use: what is read of it may not be on the disk,

@@ -83,6 +83,13 @@ impl Record {
         self.acknowledged.max(self.told.1)
     }
 
+    /// A loss or the record of a purge that is durable says that these are gone from the front.
+    pub(crate) fn tell(&mut self, (first, last): (u64, u64)) {
+        let told = self.told;
+        let goes_on = told.1 > 0 && first <= told.1 + 1 && told.0 <= last + 1;
+        self.told = (if goes_on { told.0.min(first) } else { first }, last.max(told.1));
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + self.losses.len() * LOSS_LEN + self.gaps.len() * GAP_LEN + 4);
         let before = self.before.unwrap_or(Head { epoch: EpochId(0), number: 0, hash: [0; 32] });

@@ -69,8 +69,8 @@ impl Outbox {
         // What has given way before the oldest was told of then.
         let shed = oldest.map_or(0, |(header, _)| u64::from(header.shed));
         let (first, last) = (entry.last + 1, (held.oldest - 1).saturating_sub(shed));
-        let told = held.record.told;
-        let is_lost = first <= last && !(told.0 <= first && last <= told.1);
+        let is_told = |told: (u64, u64)| told.0 <= first && last <= told.1;
+        let is_lost = first <= last && !is_told(held.record.told) && !held.untold.is_some_and(is_told);
         if held.record.acknowledged == entry.last && !is_lost {
             return Ok(None);
         }
@@ -78,12 +78,24 @@ impl Outbox {
         if let Some(held) = self.ledger.get_mut(entry.epoch) {
             held.record.acknowledged = entry.last;
             if is_lost {
-                held.record.told = (first, last);
+                held.untold = Some((first, last));
             }
         }
         self.put_record(entry.epoch)?;
+        // The store has it as told when the loss is durable, and not before: nobody else would find it.
         let count = u32::try_from((last + 1).saturating_sub(first)).unwrap_or(u32::MAX);
         Ok(is_lost.then_some(Loss { epoch: entry.epoch, first, last, cause: LossCause::Bound, count }))
+    }
+
+    /// After a commit: what `loss` tells of need not be found missing again.
+    pub(crate) fn note_told(&mut self, loss: &Loss) -> Result<(), StoreError> {
+        let range = (loss.first, loss.last);
+        let Some(held) = self.ledger.get_mut(loss.epoch).filter(|held| held.untold == Some(range)) else {
+            return Ok(());
+        };
+        held.untold = None;
+        held.record.tell(range);
+        self.put_record(loss.epoch)
     }
 }
 

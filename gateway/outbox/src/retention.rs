@@ -116,9 +116,7 @@ impl Outbox {
             return Ok(());
         };
         if let Some(epoch) = self.ledger.get_mut(held.id()) {
-            let (told, first) = (epoch.record.told, held.oldest.min(last));
-            let goes_on = told.1 > 0 && told.1 + 1 >= first;
-            epoch.record.told = (if goes_on { told.0.min(first) } else { first }, last.max(told.1));
+            epoch.record.tell((held.oldest.min(last), last));
         }
         self.put_record(held.id())?;
         while let Some((header, len)) = self

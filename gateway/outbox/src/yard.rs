@@ -308,14 +308,30 @@ impl Yard {
         if free < needed { Err(OpenError::StillFull { path: self.path(), free, needed }) } else { Ok(()) }
     }
 
-    /// Refuses to make a store of `bytes` on a disk that is too full for it. What is in quarantine gives way first.
-    fn need_disk(&self, bytes: u64) -> Result<(), OpenError> {
-        let free = || self.free().map_err(|error| self.io("look at the disk", error));
-        if free()? < bytes + DISK_RESERVE {
+    /// Refuses to make a store of `bytes` on a disk that is too full for it. What is in quarantine gives way first, then the
+    /// reserve: without a store nothing else is written.
+    fn need_disk(&mut self, bytes: u64) -> Result<(), OpenError> {
+        let needed = bytes + DISK_RESERVE;
+        let free = |yard: &Self| yard.free().map_err(|error| yard.io("look at the disk", error));
+        if free(self)? < needed {
             tracing::warn!("the disk is too full for a new store; damaged ones that were kept are removed");
-            self.place.quarantine.empty().map_err(|error| self.io("remove damaged stores", error))?;
+            if let Err(error) = self.place.quarantine.empty() {
+                tracing::error!(%error, "damaged stores cannot be removed");
+            }
         }
-        self.need(bytes + DISK_RESERVE, free()?)
+        if free(self)? < needed && self.give_reserve_back() {
+            tracing::error!("the disk is too full for a new store; the reserve is given back to it");
+        }
+        self.need(needed, free(self)?)
+    }
+
+    /// Gives the reserve back when `error` is that the disk is full; says whether it did.
+    pub(crate) fn makes_room_after(&mut self, error: &OpenError) -> bool {
+        let gave = error.is_full() && self.give_reserve_back();
+        if gave {
+            tracing::error!(%error, "the reserve is given back, so that the store opens");
+        }
+        gave
     }
 
     pub(crate) fn broken(&self, error: StoreError) -> OpenError {

@@ -143,11 +143,9 @@ impl Journal {
         let is_complete = checkpoint.is_some() && self.store.beginning().is_empty();
         let Some(outbox) = self.store.outbox() else { return Ok(()) };
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.head);
-        let (acknowledged, mut fold) =
-            checkpoint.map_or_else(Default::default, |checkpoint| (checkpoint.acknowledged, checkpoint.fold));
-        for (epoch, number) in acknowledged {
-            outbox.acknowledge(epoch, number)?;
-        }
+        // What the checkpoint has as acknowledged may be more than the hub had at its last position, which the outbox knows: a
+        // hub that was set back lacks it, and it must not leave before the next position says how it stands.
+        let mut fold = checkpoint.map(|checkpoint| checkpoint.fold).unwrap_or_default();
         replay(outbox, from, &mut fold)?;
         if let Some(older) = self.checkpoints.older {
             outbox.set_floor(older);

@@ -106,6 +106,26 @@ fn acknowledged_events_are_remembered_over_a_restart() {
     assert_eq!(shown.unacknowledged, shown.number - hello.last);
 }
 
+/// The hub was set back, and its position rules: an older checkpoint does not know that.
+#[test]
+fn checkpoint_does_not_take_for_acknowledged_what_the_hub_no_longer_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = with_reports(&folder);
+    let hello = rig.standing();
+    rig.door.uplink(Request::Acknowledged { epoch: hello.epoch, number: hello.last }).unwrap();
+    rig.standing();
+    rig.stop();
+    let rig = Rig::start(&folder, Vec::new());
+    resume(&rig, Position::new(PositionEntry::nothing(hello.epoch)));
+    rig.reported(6, false);
+    rig.receipt();
+    let last = rig.standing().last;
+    let killed = rig.copy();
+    let mut rig = Rig::start(&killed, Vec::new());
+    let shown = rig.shown(|status| status.number > last);
+    assert_eq!(shown.unacknowledged, shown.number);
+}
+
 #[test]
 fn committed_events_go_to_the_live_lane_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
