@@ -228,6 +228,7 @@ impl Line {
                 metrics::gauge!(names::OSDP_PORT_UP, "port" => port.to_string()).set(1.0);
             }
             Err(error) => {
+                metrics::gauge!(names::OSDP_PORT_UP, "port" => port.to_string()).set(0.0);
                 if self.port_trouble.as_ref() != Some(&error) {
                     tracing::error!(%port, %error, "an OSDP line cannot be opened; trying again each second");
                     self.port_trouble = Some(error);
