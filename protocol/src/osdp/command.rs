@@ -1,5 +1,7 @@
 //! What a control panel says (IEC 60839-11-5, 6), and which of it may be asked of a [`Device`](super::Device): [`Act`].
 
+mod parse;
+
 use super::secure::Scbk;
 use crate::limits::OSDP_TEXT_MAX;
 use crate::wire::{NoRoom, Writer};
