@@ -69,6 +69,10 @@ pub const OSDP_SILENCE: Duration = Duration::from_secs(1);
 pub const OSDP_LATE: Duration = Duration::from_secs(4);
 /// A pass told to a control panel so shortly before it fell silent may not have been written down.
 pub const OSDP_UNSURE: Duration = Duration::from_millis(1500);
+/// The same of somebody who turned back: the control panel first waits for him, the hold-open time and a second.
+pub const OSDP_TURNED_UNSURE: Duration = Duration::from_secs(12);
+/// How long somebody who is let pass stands there before he turns back: longer than most take to go.
+pub const OSDP_TURNING_BACK: Duration = Duration::from_millis(2500);
 /// After its channel has been opened, nobody shows a card at an OSDP device for so long.
 pub const OSDP_SETTLING: Duration = Duration::from_secs(1);
 /// How long an arm that has turned is seen to.

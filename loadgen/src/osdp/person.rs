@@ -7,6 +7,7 @@ use fastrand::Rng;
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::limits::OSDP_SENT_MAX;
+use kalitka_protocol::message::ReportKind;
 use kalitka_protocol::osdp::command::Colour;
 use kalitka_protocol::osdp::peripheral::{About, News};
 use kalitka_protocol::osdp::reply::{Capabilities, Identity};
@@ -15,8 +16,8 @@ use kalitka_protocol::osdp::{Act, Address, Frame, Peripheral};
 use crate::deck::{Deck, Show};
 use crate::fleet::wall_seconds;
 use crate::limits::{
-    GIVE_UP_AFTER, OSDP_ARM, OSDP_CARDS_MAX, OSDP_LATE, OSDP_PAUSE_MAX, OSDP_SETTLING, OSDP_SILENCE, OSDP_UNSURE,
-    ROTATION,
+    GIVE_UP_AFTER, OSDP_ARM, OSDP_CARDS_MAX, OSDP_LATE, OSDP_PAUSE_MAX, OSDP_SETTLING, OSDP_SILENCE,
+    OSDP_TURNED_UNSURE, OSDP_TURNING_BACK, OSDP_UNSURE, ROTATION,
 };
 use crate::oracle::Look;
 
@@ -42,20 +43,27 @@ pub struct Answer {
     pub is_released: bool,
 }
 
-/// Somebody went through.
+/// Somebody for whom the portal was released went through, or turned back.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
     /// Whose card had opened.
     pub card: CardRead,
+    /// [`ReportKind::Passed`] or [`ReportKind::TurnedBack`].
+    pub kind: ReportKind,
     at: Duration,
     /// Whether the control panel was there long enough afterwards to have written it down.
     pub is_sure: bool,
 }
 
-#[cfg(test)]
 impl Pass {
-    pub(super) const fn new(card: CardRead, is_sure: bool) -> Self {
-        Self { card, at: Duration::ZERO, is_sure }
+    pub(super) const fn new(card: CardRead, kind: ReportKind, at: Duration, is_sure: bool) -> Self {
+        Self { card, kind, at, is_sure }
+    }
+
+    /// A control panel that has fallen silent at `since` may not have written it down.
+    fn doubt(&mut self, since: Duration) {
+        let window = if self.kind == ReportKind::TurnedBack { OSDP_TURNED_UNSURE } else { OSDP_UNSURE };
+        self.is_sure &= self.at + window <= since;
     }
 }
 
@@ -74,7 +82,7 @@ pub struct Log {
     pub in_silence: u64,
     /// Releases while nobody waited for one.
     pub unasked: u64,
-    /// Who went through.
+    /// Who went through, and who turned back.
     pub passes: Vec<Pass>,
     /// Channels that were opened by the device's own key.
     pub channels: u64,
@@ -200,9 +208,9 @@ impl Device {
         }
         match self.doing {
             Doing::Nobody(until) if until <= now && self.is_open() => self.show(now),
-            Doing::Waiting { shown, .. } if now > shown + GIVE_UP_AFTER => {
+            Doing::Waiting { show, shown, .. } if now > shown + GIVE_UP_AFTER => {
                 self.log.unanswered += 1;
-                self.leave_unanswered(now);
+                self.leave_unanswered(now, show.card);
             }
             Doing::Walking { card, until } if until <= now => {
                 self.peripheral.set_input(ROTATION_INPUT, true);
@@ -235,21 +243,32 @@ impl Device {
                 let is_green = blink.on_colour == Colour::Green;
                 let (seconds, took) = ((sent, wall_seconds()), now.saturating_sub(shown));
                 self.log.answers.push(Answer { show, seconds, took, is_green, is_released });
-                if is_released && self.rng.u32(..1000) >= TURNED_BACK {
-                    let until = now + ROTATION.mul_f64(0.5 + self.rng.f64());
-                    self.doing = Doing::Walking { card: show.card, until };
-                } else {
-                    self.go(now);
-                }
+                self.go_or_pass(now, show.card, is_released);
             }
             (Act::Led { .. } | Act::Buzzer { .. } | Act::Text { .. }, _) => {}
         }
     }
 
+    /// After the light: whoever was let pass goes through, or thinks it over and turns back.
+    fn go_or_pass(&mut self, now: Duration, card: CardRead, is_released: bool) {
+        if !is_released {
+            self.go(now);
+        } else if self.rng.u32(..1000) < TURNED_BACK {
+            self.note(now, card, ReportKind::TurnedBack, true);
+            self.doing = Doing::Nobody(now + OSDP_TURNING_BACK);
+        } else {
+            self.doing = Doing::Walking { card, until: now + ROTATION.mul_f64(0.5 + self.rng.f64()) };
+        }
+    }
+
+    fn note(&mut self, now: Duration, card: CardRead, kind: ReportKind, is_sure: bool) {
+        self.log.passes.push(Pass::new(card, kind, now, is_sure));
+    }
+
     /// The arm turns until the control panel has seen it.
     fn arm(&mut self, now: Duration, card: CardRead, until: Duration, is_told: bool) {
         if !is_told && self.peripheral.has_said_all() {
-            self.log.passes.push(Pass { card, at: now, is_sure: true });
+            self.note(now, card, ReportKind::Passed, true);
             self.doing = Doing::Turning { card, until, is_told: true };
         } else if is_told && until <= now {
             self.peripheral.set_input(ROTATION_INPUT, false);
@@ -264,25 +283,29 @@ impl Device {
     /// The control panel is gone, or has forgotten the channel: whoever is there goes away.
     fn fall_silent(&mut self, now: Duration) {
         match self.doing {
-            Doing::Waiting { .. } => {
+            Doing::Waiting { show, .. } => {
                 self.log.in_silence += 1;
-                self.leave_unanswered(now);
+                self.leave_unanswered(now, show.card);
             }
+            Doing::Walking { card, .. } => self.note(now, card, ReportKind::TurnedBack, false),
             // Seen or not, who knows.
             Doing::Turning { card, is_told: false, .. } => {
-                self.log.passes.push(Pass { card, at: now, is_sure: false });
+                self.note(now, card, ReportKind::Passed, false);
+                self.note(now, card, ReportKind::TurnedBack, false);
             }
-            Doing::Nobody(_) | Doing::Walking { .. } | Doing::Turning { .. } => {}
+            Doing::Nobody(_) | Doing::Turning { .. } => {}
         }
         self.peripheral.set_input(ROTATION_INPUT, false);
         let silent_since = self.heard_at.min(now);
         let passes = self.log.passes.iter_mut().rev();
-        passes.take_while(|pass| pass.at + OSDP_UNSURE > silent_since).for_each(|pass| pass.is_sure = false);
+        passes.take_while(|pass| pass.at + OSDP_TURNED_UNSURE > silent_since).for_each(|pass| pass.doubt(silent_since));
         self.doing = Doing::Nobody(self.late_until.max(now + OSDP_SETTLING));
     }
 
-    /// What still comes for the one who leaves is for nobody else: the next waits until it no longer can.
-    fn leave_unanswered(&mut self, now: Duration) {
+    /// What still comes for the one who leaves is for nobody else: the next waits until it no longer can. If it is a release,
+    /// he has turned back.
+    fn leave_unanswered(&mut self, now: Duration, card: CardRead) {
+        self.note(now, card, ReportKind::TurnedBack, false);
         self.late_until = now + OSDP_LATE;
         self.doing = Doing::Nobody(self.late_until);
     }

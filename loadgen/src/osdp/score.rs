@@ -35,7 +35,9 @@ pub struct Score {
     pub latency_us: Quantiles,
     /// Who went through, surely seen by the gateway.
     pub passes: u64,
-    /// The same, so shortly before the gateway was gone that it may not have been written down.
+    /// Who turned back, surely missed by it.
+    pub turned_back: u64,
+    /// Both, so shortly before the gateway was gone that it may not have been written down.
     pub unsure: u64,
     /// Channels that were opened, the first ones included.
     pub channels: u64,
@@ -45,14 +47,14 @@ pub struct Score {
     pub wrong_shown: Vec<String>,
 }
 
-/// What a hub holds of the passes at OSDP devices.
+/// What a hub holds of those who passed and turned back at OSDP devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AtHub {
-    /// Passes that somebody made, each counted once.
+    /// Of them, each counted once.
     pub held: u64,
     /// Sure ones that it does not hold.
     pub lost: u64,
-    /// Passes that nobody made, or that it holds twice.
+    /// Those that there were not, or that it holds twice; and whoever is said to have forced a portal, as nobody does.
     pub doubled: u64,
 }
 
@@ -68,9 +70,14 @@ impl Score {
             score.unanswered += log.unanswered;
             score.in_silence += log.in_silence;
             score.channels += log.channels;
-            let sure = log.passes.iter().filter(|pass| pass.is_sure).count() as u64;
-            score.passes += sure;
-            score.unsure += log.passes.len() as u64 - sure;
+            for pass in &log.passes {
+                let count = match (pass.is_sure, pass.kind) {
+                    (false, _) => &mut score.unsure,
+                    (true, ReportKind::TurnedBack) => &mut score.turned_back,
+                    (true, _) => &mut score.passes,
+                };
+                *count += 1;
+            }
             if log.unasked > 0 {
                 score.wrong += log.unasked;
                 score.show(format!("device of reader {}: {} releases for nobody", log.reader.0, log.unasked));
@@ -108,13 +115,15 @@ impl Score {
     /// The row of the table.
     #[must_use]
     pub fn row(&self) -> String {
-        let Self { devices, asks, answered, wrong, unanswered, in_silence, passes, unsure, channels, .. } = self;
+        let Self {
+            devices, asks, answered, wrong, unanswered, in_silence, passes, turned_back, unsure, channels, ..
+        } = self;
         let at_hub = self.at_hub.map_or_else(String::new, |AtHub { held, lost, doubled }| {
             format!("; at the hub {held}, {lost} lost, {doubled} doubled")
         });
         format!(
             "{devices} on {channels} channels: {asks} cards, {answered} answered, {wrong} wrong, {unanswered} unanswered, \
-             {in_silence} in silence; {}; {passes} passes and {unsure} unsure{at_hub}",
+             {in_silence} in silence; {}; {passes} passes, {turned_back} turned back, {unsure} unsure{at_hub}",
             self.latency_us.row()
         )
     }
@@ -163,28 +172,38 @@ pub(crate) fn at_hub(hub: &Hub, after: u64, logs: &[Log], stop: &AtomicBool) -> 
     }
 }
 
-/// Who passed where, and how often.
-type Passes = HashMap<(u32, String), u64>;
+/// Whose card did what where; nobody's, when a portal was forced.
+type Key = (u32, &'static str, String);
+/// How often.
+type Passes = HashMap<Key, u64>;
+
+/// What the gateway makes of those who come to an OSDP device.
+const KINDS: [ReportKind; 3] = [ReportKind::Passed, ReportKind::TurnedBack, ReportKind::Forced];
 
 fn held(hub: &Hub, after: u64) -> io::Result<Passes> {
     let mut held = Passes::new();
     hub.lines(after, &mut |line| {
-        if let Line { kind: "report", reader: Some(reader), report_kind: Some(kind), card: Some(card), .. } =
-            parse(line)?
-            && kind == ReportKind::Passed.label()
-        {
-            *held.entry((reader, card.to_owned())).or_default() += 1;
+        if let Some(key) = key(&parse(line)?) {
+            *held.entry(key).or_default() += 1;
         }
         Ok(())
     })?;
     Ok(held)
 }
 
+/// Whoever passes without a card was let pass by a gateway that has been started anew since.
+fn key(line: &Line<'_>) -> Option<Key> {
+    let kind = KINDS.into_iter().find(|kind| line.kind == "report" && line.report_kind == Some(kind.label()))?;
+    let card = line.card.or((kind == ReportKind::Forced).then_some(""))?;
+    Some((line.reader?, kind.label(), card.to_owned()))
+}
+
 fn compare(held: &Passes, logs: &[Log]) -> AtHub {
-    let mut made = HashMap::<(u32, String), (u64, u64)>::new();
+    let mut made = HashMap::<Key, (u64, u64)>::new();
     for log in logs {
         for pass in &log.passes {
-            let (sure, all) = made.entry((log.reader.0, hex::encode(pass.card.to_bytes()))).or_default();
+            let key = (log.reader.0, pass.kind.label(), hex::encode(pass.card.to_bytes()));
+            let (sure, all) = made.entry(key).or_default();
             *sure += u64::from(pass.is_sure);
             *all += 1;
         }
@@ -196,7 +215,7 @@ fn compare(held: &Passes, logs: &[Log]) -> AtHub {
         found.lost += sure.saturating_sub(held);
     }
     let ours = |reader: u32| logs.iter().any(|log| log.reader.0 == reader);
-    for (key, &held) in held.iter().filter(|((reader, _), _)| ours(*reader)) {
+    for (key, &held) in held.iter().filter(|((reader, ..), _)| ours(*reader)) {
         found.doubled += held.saturating_sub(made.get(key).map_or(0, |&(_, all)| all));
     }
     found
