@@ -142,7 +142,8 @@ fn the_alert_rules_are_whole() {
         }
     }
     let runbook = anchors(&fs::read_to_string(root().join("docs/runbook.md")).unwrap());
-    let links = rules.lines().filter_map(|line| line.trim_start().strip_prefix("runbook: ")?.trim_matches('"').split_once('#'));
+    let links =
+        rules.lines().filter_map(|line| line.trim_start().strip_prefix("runbook: ")?.trim_matches('"').split_once('#'));
     let lost = links.filter(|(page, anchor)| *page != INSTALLED_RUNBOOK || !runbook.contains(*anchor));
     breaches.extend(lost.map(|(page, anchor)| format!("{page}#{anchor} is not in the runbook")));
     breaches.extend(rules.lines().filter(|line| line.contains('\t')).map(|line| format!("a tab in {line:?}")));
