@@ -152,6 +152,25 @@ fn acts_leave_at_the_next_slot_in_their_order_and_never_late() {
     assert!(world.act(1, buzzer).is_err(), "no more wait than are bounded");
 }
 
+#[test]
+fn release_that_was_sent_and_not_answered_is_not_sent_again_when_it_is_late() {
+    for waited in [Duration::ZERO, ms(1900)] {
+        let mut world = World::enrolled(38_400, 1);
+        run(&mut world, ms(2500));
+        // The line is cut, and the device keeps its channel.
+        world.devices[0].has_power = false;
+        let (from, late) = (world.sent.len(), world.now + ms(2000) - waited);
+        world.bus.act(world.now - waited, 0, RELEASE).unwrap();
+        run(&mut world, ms(3000));
+        let releases = world.sent[from..].iter().filter(|(_, frame)| frame[7] == 0x68);
+        assert!(releases.clone().count() > 0 && releases.clone().all(|(at, _)| *at < late + ms(10)));
+        assert_eq!((faults(&world, Fault::ActLost), whats(&world).contains(&What::Offline)), (1, false));
+        world.devices[0].has_power = true;
+        run(&mut world, ms(3000));
+        assert_eq!((state(&world, 0), world.devices[0].told.len()), (State::Online, 0), "who comes by now is let in");
+    }
+}
+
 /// Cards shown one after the other at devices 0 to 2, each at another moment; gives for each how long until it was told.
 fn waits(world: &mut World, cards: u32) -> Vec<Duration> {
     let mut waits = Vec::new();

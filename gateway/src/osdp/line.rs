@@ -334,7 +334,7 @@ impl Line {
         let now = self.shared.clock.monotonic();
         for act in out.acts {
             // Counted by the bus.
-            let _ = self.bus.act(now, place, act);
+            let _ = self.bus.act(out.since.unwrap_or(now), place, act);
         }
     }
 

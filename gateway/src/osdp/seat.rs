@@ -44,6 +44,8 @@ struct Asked {
 pub(super) struct Outcome {
     /// For the device, in this order.
     pub(super) acts: Vec<Act>,
+    /// Since when whoever they are for has waited, when that is longer than now.
+    pub(super) since: Option<Duration>,
     /// How long decisions took that have come.
     pub(super) decided: Vec<Duration>,
 }
@@ -212,6 +214,8 @@ impl Seat {
         out.decided.push(now.saturating_sub(at));
         let hold_open = Duration::from_millis(answer.hold_open_ms.into());
         if answer.verdict.is_grant() {
+            // What lets somebody pass is late 2 s after the card, not after its answer (SPEC 6.6).
+            out.since = Some(at);
             let direction = self.settings.direction();
             let pass = Pass { request: Some(request), direction, card: Some(card), unasked: false };
             self.portal.grant(now, pass, hold_open, &mut self.effects);
@@ -287,6 +291,8 @@ fn tenths(time: Duration) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use kalitka_protocol::reason::{Grant, Verdict};
+
     use super::*;
 
     fn seat() -> Seat {
@@ -339,6 +345,17 @@ mod tests {
         let mut out = Outcome::default();
         seat.card(Duration::from_secs(4), card(), &mut out);
         assert_eq!(shown(&out), (vec![Colour::Red], vec![]), "in fall-back");
+    }
+
+    #[test]
+    fn grant_is_as_old_as_its_card() {
+        let (mut seat, mut out) = (seat(), Outcome::default());
+        let (shown_at, now) = (Duration::from_secs(5), Duration::from_millis(6900));
+        seat.asked.push_back(Asked { request: 7, card: card(), at: shown_at });
+        let (verdict, tone) = (Verdict::Grant(Grant::AccessLevel), Tone::Welcome);
+        let answer = Answer { request: 7, generation: 1, hold_open_ms: 5000, verdict, tone, text: "" };
+        seat.answered(now, &answer, &mut out);
+        assert_eq!((shown(&out).1, out.since), (vec![2], Some(shown_at)));
     }
 
     #[test]

@@ -165,13 +165,13 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
         self.devices.as_mut().get_mut(place)
     }
 
-    /// Has the device at `place` do `act` in one of the next slots.
+    /// Has the device at `place` do `act` in one of the next slots, for somebody who has waited since `since`.
     ///
     /// # Errors
     /// [`NoRoom`] when it is not there or too many acts wait; that is counted.
-    pub fn act(&mut self, now: Duration, place: usize, act: Act) -> Result<(), NoRoom> {
+    pub fn act(&mut self, since: Duration, place: usize, act: Act) -> Result<(), NoRoom> {
         let device = self.devices.as_mut().get_mut(place).ok_or(NoRoom)?;
-        device.act(now, act).inspect_err(|_| self.noted.fault(Fault::ActLost))
+        device.act(since, act).inspect_err(|_| self.noted.fault(Fault::ActLost))
     }
 
     /// What is to be done at `now`. `entropy` fills with fresh random bytes, fit for keys.
@@ -197,7 +197,7 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
         let device = &mut self.devices.as_mut()[place];
         device.pace.begin(now);
         let patience = device.pace.patience(device.is_probed());
-        let frame = device.speak(now, entropy, &mut self.noted);
+        let frame = device.speak(entropy);
         let sent = now + self.line.time(frame.len());
         let deadline = sent + patience;
         let latest = deadline + self.line.time(OSDP_REPLY_MAX);
