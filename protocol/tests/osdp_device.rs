@@ -215,19 +215,54 @@ fn replayed_or_forged_reply_of_the_right_number_breaks_the_channel_and_is_never_
     assert_eq!(state(&world, 0), State::Online);
 }
 
+/// Inputs as they were told: which are active, and which have changed.
+fn inputs(world: &World) -> Vec<(u32, u32)> {
+    let inputs = whats(world).into_iter().filter_map(|what| match what {
+        What::Inputs { points, changed } => Some((points.active, changed)),
+        _ => None,
+    });
+    inputs.collect()
+}
+
+#[test]
+fn inputs_that_are_not_at_rest_when_they_are_first_known_have_changed() {
+    let mut world = World::enrolled(38_400, 1);
+    world.devices[0].inputs = vec![0, 1, 0, 1];
+    run(&mut world, ms(500));
+    assert_eq!(inputs(&world), [(0b1010, 0b1010)]);
+}
+
+#[test]
+fn what_changes_at_the_inputs_while_a_channel_is_opened_anew_is_told() {
+    let mut world = World::enrolled(38_400, 1);
+    world.devices[0].inputs = vec![0, 1];
+    run(&mut world, ms(500));
+    for (points, seen) in [(vec![1, 1], (0b11, 0b01)), (vec![1, 0], (0b01, 0b10))] {
+        // The channel is gone, as by one hit; in the time of the handshake an arm turns.
+        world.devices[0].restart();
+        world.devices[0].inputs = points;
+        let told = inputs(&world).len();
+        run(&mut world, ms(500));
+        assert_eq!((state(&world, 0), &inputs(&world)[told..]), (State::Online, &[seen][..]));
+    }
+    // So is what has changed while the device was away for longer.
+    world.devices[0].has_power = false;
+    run(&mut world, ms(10_000));
+    world.devices[0].inputs = vec![1, 1];
+    world.devices[0].restart();
+    run(&mut world, ms(2500));
+    assert_eq!(inputs(&world).last(), Some(&(0b11, 0b10)));
+    // And nothing is told of what is as it was.
+    let told = inputs(&world).len();
+    world.devices[0].restart();
+    run(&mut world, ms(500));
+    assert_eq!((state(&world, 0), inputs(&world).len()), (State::Online, told));
+}
+
 #[test]
 fn inputs_are_told_when_they_change_and_when_they_are_first_known() {
     let mut world = World::enrolled(38_400, 1);
     run(&mut world, ms(500));
-    let inputs = |world: &World| -> Vec<(u32, u32)> {
-        whats(world)
-            .into_iter()
-            .filter_map(|what| match what {
-                What::Inputs { points, changed } => Some((points.active, changed)),
-                _ => None,
-            })
-            .collect()
-    };
     assert_eq!(inputs(&world), [(0, 0)]);
     for state in [[1, 0], [1, 0], [1, 1], [0, 0]] {
         world.devices[0].to_say.push_back((0x49, state.to_vec()));
@@ -250,6 +285,10 @@ fn device_that_does_not_know_a_status_comes_into_service_and_its_inputs_count_fr
     run(&mut world, ms(100));
     let told = whats(&world).into_iter().any(|what| matches!(what, What::Inputs { changed: 1, .. }));
     assert!(told, "{:?}", whats(&world));
+    // And again behind another channel.
+    world.devices[0].restart();
+    run(&mut world, ms(500));
+    assert_eq!((state(&world, 0), inputs(&world).last()), (State::Online, Some(&(0, 1))));
 }
 
 #[test]

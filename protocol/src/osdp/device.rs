@@ -91,7 +91,7 @@ pub enum What {
     Inputs {
         /// As they are.
         points: Points,
-        /// Those that have changed since they were last told.
+        /// Those that have changed since they were last told, by whatever channel; at first those that are not at rest.
         changed: u32,
     },
     /// The outputs, likewise.
@@ -184,6 +184,7 @@ pub struct Device {
     state: State,
     /// When it last answered anything.
     heard: Duration,
+    /// What was last told of these outlives the channel: what changes while another is opened is told behind it.
     local: Option<(bool, bool)>,
     inputs: Option<Points>,
     outputs: Option<Points>,

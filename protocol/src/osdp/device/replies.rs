@@ -118,10 +118,8 @@ impl Device {
                 }
             }
             Reply::Inputs(points) if is_polled || asked == command::INPUT_STATUS => {
-                if let Some(changed) = changed(&mut self.inputs, points) {
-                    notes.what(What::Inputs { points, changed });
-                    return self.proceed(asked, Heard::Used, notes);
-                }
+                let heard = if self.take_inputs(points, notes) { Heard::Used } else { Heard::Answered };
+                return self.proceed(asked, heard, notes);
             }
             Reply::Outputs(points) if is_polled || asked == command::OUTPUT_STATUS || asked == command::OUTPUT => {
                 if let Some(changed) = changed(&mut self.outputs, points) {
@@ -174,11 +172,20 @@ impl Device {
             // are at rest.
             _ => {
                 if asked == command::INPUT_STATUS {
-                    self.inputs.get_or_insert_default();
+                    self.take_inputs(Points::default(), notes);
                 }
                 self.proceed(asked, Heard::Answered, notes)
             }
         }
+    }
+
+    /// Whether anything is new.
+    fn take_inputs(&mut self, points: Points, notes: &mut dyn Notes) -> bool {
+        let changed = changed(&mut self.inputs, points);
+        if let Some(changed) = changed {
+            notes.what(What::Inputs { points, changed });
+        }
+        changed.is_some()
     }
 
     fn use_new_key(&mut self) {
@@ -291,7 +298,6 @@ impl Device {
         let Secure::Awaiting(awaiting, _) = &self.secure else { return Heard::Answered };
         let Ok(channel) = awaiting.confirmed(mac) else { return self.try_other_key(notes) };
         self.secure = Secure::Open(channel);
-        (self.local, self.inputs, self.outputs) = (None, None, None);
         self.phase = match (self.which, self.install.take_if(|_| self.which == Which::New)) {
             (Which::New, Some(done)) => {
                 self.key = Some(done.key);
@@ -335,9 +341,9 @@ impl Device {
     }
 }
 
-/// Which points differ from what was known, if any do or nothing was.
+/// Which points differ from what was known, if any do or nothing was. Before anything was known all were at rest.
 fn changed(known: &mut Option<Points>, points: Points) -> Option<u32> {
     let before = known.replace(points);
-    let changed = before.map_or(0, |before| before.active ^ points.active);
+    let changed = before.unwrap_or_default().active ^ points.active;
     (before != Some(points)).then_some(changed)
 }
