@@ -292,6 +292,20 @@ fn device_that_does_not_know_a_status_comes_into_service_and_its_inputs_count_fr
 }
 
 #[test]
+fn cards_and_keys_of_a_second_reader_behind_the_address_are_not_taken_for_the_first_ones() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    for reader in [1, 2, 255, 0] {
+        world.devices[0].to_say.push_back((0x50, [&[reader, 1, 26, 0][..], &shown(u32::from(reader))].concat()));
+        world.devices[0].to_say.push_back((0x53, vec![reader, 2, b'1', b'2']));
+    }
+    run(&mut world, ms(500));
+    assert_eq!((world.cards(), faults(&world, Fault::Unexpected)), (vec![as_read(0)], 6));
+    let keypads = whats(&world).into_iter().filter(|what| matches!(what, What::Keypad(_))).count();
+    assert_eq!((keypads, state(&world, 0)), (1, State::Online));
+}
+
+#[test]
 fn authentic_reply_that_others_could_read_is_not_taken() {
     let mut world = World::enrolled(38_400, 1);
     run(&mut world, ms(500));

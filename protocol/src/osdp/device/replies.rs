@@ -11,6 +11,9 @@ use crate::osdp::frame::{Block, Check, Frame, Sequence};
 use crate::osdp::reply::{Capabilities, Points, Refusal, Reply, code};
 use crate::osdp::secure::{DeviceCryptogram, NotOpened};
 
+/// The one reader of a device that is listened to.
+const READER: u8 = 0;
+
 /// Whether the device is still waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::osdp) enum Heard {
@@ -126,11 +129,12 @@ impl Device {
                     notes.what(What::Outputs { points, changed });
                 }
             }
-            Reply::Raw(raw) if is_polled => {
+            // Another reader's cards mean another way through the portal, and nobody has said which.
+            Reply::Raw(raw) if is_polled && raw.reader == READER => {
                 notes.what(card(&raw).map_or(What::UnknownCard, What::Card));
                 return Heard::Used;
             }
-            Reply::Keypad(keypad) if is_polled => {
+            Reply::Keypad(keypad) if is_polled && keypad.reader() == READER => {
                 notes.what(What::Keypad(keypad));
                 return Heard::Used;
             }
