@@ -142,6 +142,16 @@ impl Seat {
         self.settle(now, out);
     }
 
+    /// Whoever was granted last was told nothing: they are to show their card again. What was not done nobody passes by; what may
+    /// have been done somebody still may.
+    pub(super) fn release_lost(&mut self, now: Duration, may_be_done: bool, out: &mut Outcome) {
+        if !may_be_done {
+            self.portal.not_released(&mut self.effects);
+            self.settle(now, out);
+        }
+        self.show(Tone::Refused, "", SHOWN_MAX, out);
+    }
+
     /// Somebody tampers with the device, or with what it says.
     pub(super) fn tampered(&mut self, now: Duration) {
         let kind = ReportKind::Tamper;
@@ -347,15 +357,37 @@ mod tests {
         assert_eq!(shown(&out), (vec![Colour::Red], vec![]), "in fall-back");
     }
 
-    #[test]
-    fn grant_is_as_old_as_its_card() {
-        let (mut seat, mut out) = (seat(), Outcome::default());
-        let (shown_at, now) = (Duration::from_secs(5), Duration::from_millis(6900));
-        seat.asked.push_back(Asked { request: 7, card: card(), at: shown_at });
+    /// The card that was shown at `at` is granted at `now`.
+    fn grant(seat: &mut Seat, at: Duration, now: Duration) -> Outcome {
+        let mut out = Outcome::default();
+        seat.asked.push_back(Asked { request: 7, card: card(), at });
         let (verdict, tone) = (Verdict::Grant(Grant::AccessLevel), Tone::Welcome);
         let answer = Answer { request: 7, generation: 1, hold_open_ms: 5000, verdict, tone, text: "" };
         seat.answered(now, &answer, &mut out);
+        out
+    }
+
+    #[test]
+    fn grant_is_as_old_as_its_card() {
+        let shown_at = Duration::from_secs(5);
+        let out = grant(&mut seat(), shown_at, Duration::from_millis(6900));
         assert_eq!((shown(&out).1, out.since), (vec![2], Some(shown_at)));
+    }
+
+    #[test]
+    fn release_that_is_lost_is_shown_in_red_and_awaited_only_if_it_may_have_been_done() {
+        for (may_be_done, reports) in [(false, 1), (true, 0)] {
+            let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { rotation_entry = 1 }";
+            let mut seat = Seat::new(toml::from_str(settings).unwrap());
+            seat.begin(start(1));
+            grant(&mut seat, Duration::ZERO, Duration::ZERO);
+            let mut out = Outcome::default();
+            seat.release_lost(Duration::from_secs(1), may_be_done, &mut out);
+            assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+            assert_eq!(seat.reader.as_ref().unwrap().memory().waiting(), reports, "turned back");
+            seat.inputs(Duration::from_secs(2), 2, 2, &mut out);
+            assert_eq!(seat.portal.next_timeout(), None);
+        }
     }
 
     #[test]

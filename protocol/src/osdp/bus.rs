@@ -15,7 +15,7 @@ pub(super) use pace::Pace;
 
 use super::command::Act;
 use super::deframer::Deframer;
-use super::device::{Device, Heard, Notes, State, What};
+use super::device::{Device, Heard, Notes, State, What, is_release};
 use super::fault::Fault;
 use super::frame::Frame;
 use crate::limits::{
@@ -168,10 +168,16 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
     /// Has the device at `place` do `act` in one of the next slots, for somebody who has waited since `since`.
     ///
     /// # Errors
-    /// [`NoRoom`] when it is not there or too many acts wait; that is counted.
+    /// [`NoRoom`] when it is not there or too many acts wait; that is counted, and a release's loss is an event.
     pub fn act(&mut self, since: Duration, place: usize, act: Act) -> Result<(), NoRoom> {
         let device = self.devices.as_mut().get_mut(place).ok_or(NoRoom)?;
-        device.act(since, act).inspect_err(|_| self.noted.fault(Fault::ActLost))
+        device.act(since, act).inspect_err(|_| {
+            self.noted.fault(Fault::ActLost);
+            if is_release(act) {
+                self.noted.device = place;
+                self.noted.what(What::ReleaseLost { may_be_done: false });
+            }
+        })
     }
 
     /// What is to be done at `now`. `entropy` fills with fresh random bytes, fit for keys.

@@ -11,6 +11,7 @@
 mod acts;
 mod replies;
 
+pub(super) use acts::is_release;
 pub(super) use replies::Heard;
 
 use core::time::Duration;
@@ -100,6 +101,12 @@ pub enum What {
         points: Points,
         /// Those that have changed since they were last told.
         changed: u32,
+    },
+    /// An output was not switched, as far as is known: the act was given up, and with it what was asked for behind it by the
+    /// same answer. No light says *pass* at an arm that is locked.
+    ReleaseLost {
+        /// It was sent, and nothing says that it was not done.
+        may_be_done: bool,
     },
     /// Somebody must look into it. Told once until the device is in service.
     Alarm(Alarm),
@@ -418,7 +425,7 @@ impl Device {
         self.phase = Phase::Identity;
         self.secure = Secure::No;
         match self.pending.take().and_then(|pending| pending.act) {
-            Some((Act::Output { .. }, _)) => self.acts.lose(),
+            Some(release @ (Act::Output { .. }, _)) => self.acts.lose(release, true),
             Some(act) => self.acts.put_back(act),
             None => {}
         }

@@ -47,7 +47,7 @@ labelled! {
         Refused = "refused";
         /// The device was busy.
         Busy = "busy";
-        /// An act found no room, waited for too long, or was a release whose channel broke.
+        /// An act found no room, waited for too long, was a release whose channel broke or that was refused, or stood behind one.
         ActLost = "act_lost";
         /// An event found no room.
         EventLost = "event_lost";

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::Notes;
+use super::{Notes, What};
 use crate::limits::{OSDP_ACT_AGE_MAX, OSDP_ACTS_MAX};
 use crate::osdp::command::Act;
 use crate::osdp::fault::Fault;
@@ -16,6 +16,11 @@ pub(super) fn is_late(act: Aged, now: Duration) -> bool {
     now.saturating_sub(act.1) >= OSDP_ACT_AGE_MAX
 }
 
+/// Whether `act` lets somebody pass, and is not only for show.
+pub(in crate::osdp) const fn is_release(act: Act) -> bool {
+    matches!(act, Act::Output { .. })
+}
+
 /// The acts that wait, oldest first.
 #[derive(Default)]
 pub(super) struct Acts {
@@ -23,6 +28,9 @@ pub(super) struct Acts {
     len: usize,
     /// Those that were given up and are not counted yet.
     lost: u32,
+    /// The releases among them: those that may have been done, and those that were not.
+    maybe_released: u32,
+    not_released: u32,
 }
 
 impl Acts {
@@ -51,11 +59,11 @@ impl Acts {
         Some(first)
     }
 
-    /// Gives up those that have waited for too long, wherever they stand.
+    /// Gives up those that have waited for too long, wherever they stand. What belongs to a release is as old as it is.
     pub(super) fn expire(&mut self, now: Duration) {
         for _ in 0..self.len {
             match self.pop() {
-                Some(act) if is_late(act, now) => self.lost += 1,
+                Some(act) if is_late(act, now) => self.count(act.0, false),
                 // Each is taken from the front and put behind the last, so that their order stays.
                 Some(act) => self.lost += u32::from(self.push(act).is_err()),
                 None => return,
@@ -63,15 +71,33 @@ impl Acts {
         }
     }
 
-    /// An act that was under way is given up.
-    pub(super) const fn lose(&mut self) {
-        self.lost += 1;
+    /// A release that was under way is given up, and what waits behind it for the same person.
+    pub(super) fn lose(&mut self, release: Aged, may_be_done: bool) {
+        self.count(release.0, may_be_done);
+        while self.waiting[0].is_some_and(|next| next.1 == release.1 && !is_release(next.0)) {
+            self.lost += u32::from(self.pop().is_some());
+        }
     }
 
-    /// Counts what was given up.
+    /// Tells what was given up.
     pub(super) fn tell(&mut self, notes: &mut dyn Notes) {
         for _ in 0..core::mem::take(&mut self.lost) {
             notes.fault(Fault::ActLost);
+        }
+        for _ in 0..core::mem::take(&mut self.maybe_released) {
+            notes.what(What::ReleaseLost { may_be_done: true });
+        }
+        for _ in 0..core::mem::take(&mut self.not_released) {
+            notes.what(What::ReleaseLost { may_be_done: false });
+        }
+    }
+
+    const fn count(&mut self, act: Act, may_be_done: bool) {
+        self.lost += 1;
+        match act {
+            Act::Output { .. } if may_be_done => self.maybe_released += 1,
+            Act::Output { .. } => self.not_released += 1,
+            Act::Led { .. } | Act::Buzzer { .. } | Act::Text { .. } => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::acts::{Aged, is_release};
 use super::{Device, Notes, Phase, Secure, State, What, Which};
 use crate::limits::OSDP_BUSY_MAX;
 use crate::osdp::card::card;
@@ -82,7 +83,7 @@ impl Device {
                 return Heard::Answered;
             }
         };
-        let asked = self.answered(now);
+        let (asked, act) = self.answered(now);
         // Devices say no without encrypting why; anything else that others could have read is not taken.
         let is_open = frame.block == Some(Block::Authentic) && !frame.data.is_empty();
         if is_open && frame.code != code::NAK {
@@ -90,6 +91,12 @@ impl Device {
             return Heard::Answered;
         }
         match Reply::parse(frame.code, opened.data()) {
+            Ok(Reply::Nak(refusal)) => {
+                if let Some((release, may_be_done)) = act.filter(|(act, _)| is_release(act.0)) {
+                    self.acts.lose(release, may_be_done);
+                }
+                self.take_refusal(asked, refusal, notes)
+            }
             Ok(reply) => self.take_secured(asked, &reply, notes),
             Err(_) => {
                 notes.fault(Fault::Malformed);
@@ -98,18 +105,16 @@ impl Device {
         }
     }
 
-    /// The command has been answered; gives its code.
-    fn answered(&mut self, now: Duration) -> u8 {
+    /// The command has been answered; gives its code, and the act that it was with whether another copy of it was sent before.
+    fn answered(&mut self, now: Duration) -> (u8, Option<(Aged, bool)>) {
         self.heard = now;
         self.sequence = self.sequence.next();
-        self.pending.take().map_or(0, |pending| pending.code)
+        let Some(pending) = self.pending.take() else { return (0, None) };
+        (pending.code, pending.act.map(|act| (act, pending.tries > 0)))
     }
 
-    /// An authentic reply to the command `asked`.
+    /// An authentic reply, but for a refusal, to the command `asked`.
     fn take_secured(&mut self, asked: u8, reply: &Reply<'_>, notes: &mut dyn Notes) -> Heard {
-        if let Reply::Nak(refusal) = reply {
-            return self.take_refusal(asked, *refusal, notes);
-        }
         let is_polled = asked == command::POLL;
         match *reply {
             Reply::Ack if asked == command::KEY_SET => self.use_new_key(),
