@@ -87,23 +87,66 @@ fn window_ends_by_itself_and_gives_no_key_afterwards() {
     assert!(world.devices[0].key.is(&Scbk::DEFAULT) && alarms(&world) == [Alarm::NotEnrolled]);
 }
 
+/// By which key, as a block names it, the device at address 1 was challenged each time.
+fn challenges(world: &World) -> Vec<u8> {
+    let is_challenge = |frame: &Vec<u8>| frame[1] == 1 && frame.get(8) == Some(&0x76);
+    world.sent.iter().filter(|(_, frame)| is_challenge(frame)).map(|(_, frame)| frame[7]).collect()
+}
+
 #[test]
 fn wrong_key_is_refused_with_one_alarm_and_tried_again() {
     for has_default in [false, true] {
         let mut world = World::enrolled(38_400, 2);
         world.devices[1].key = if has_default { Scbk::DEFAULT } else { key(200) };
-        run(&mut world, ms(21_000));
+        run(&mut world, ms(2000));
+        assert_eq!((state(&world, 1), challenges(&world).len()), (State::Refused, 3), "no more than to be sure");
+        run(&mut world, ms(19_000));
         assert_eq!((state(&world, 0), state(&world, 1)), (State::Online, State::Refused));
         assert_eq!(alarms(&world), [Alarm::WrongKey]);
-        let challenges = world.sent.iter().filter(|(_, frame)| frame[1] == 1 && frame.get(8) == Some(&0x76));
+        let challenges = challenges(&world);
         // Never by the key that everybody knows, and in the clear nothing but identity besides.
-        assert!(challenges.clone().all(|(_, frame)| frame[7] == 1) && (3..8).contains(&challenges.count()));
+        assert!(challenges.iter().all(|by| *by == 1) && (4..9).contains(&challenges.len()));
         assert!(
             world.devices[1].told.is_empty() && world.devices[1].polls == 0 && world.devices[1].heard_in_clear == 0
         );
         world.devices[1].key = key(2);
         run(&mut world, ms(6000));
         assert_eq!((state(&world, 1), world.bus.devices()[1].alarm()), (State::Online, None));
+    }
+}
+
+/// What the line makes of `reply` when a device's step of the handshake is hit.
+fn hit(reply: &[u8], step: u8) -> Vec<u8> {
+    let frame = Frame::parse(reply).unwrap();
+    let (header, owner) = (frame.header, Peripheral::new(0, key(1)));
+    match step {
+        // The cryptogram of another challenge: a device may answer to each copy of one with random bytes of its own.
+        0 => {
+            let mut data = frame.data.to_vec();
+            data[31] ^= 1;
+            owner.reply(header.sequence, header.check, frame.block, frame.code, &data)
+        }
+        refusal => owner.reply(header.sequence, header.check, None, 0x41, &[refusal]),
+    }
+}
+
+#[test]
+fn handshake_that_fails_once_or_twice_is_begun_anew_without_an_alarm() {
+    // Of the device's cryptogram and of its first MAC: made wrong, and refused by check, length, number and condition.
+    for (code, step) in [(0x76, 0), (0x76, 1), (0x76, 2), (0x76, 4), (0x76, 6), (0x78, 1), (0x78, 4), (0x78, 6)] {
+        let mut world = World::enrolled(38_400, 1);
+        let mut tries = 0;
+        world.mangle = Box::new(move |reply| {
+            tries += u32::from(Frame::parse(&reply).unwrap().code == code);
+            let is_hit = Frame::parse(&reply).unwrap().code == code && tries % 3 != 0;
+            vec![(Duration::ZERO, if is_hit { hit(&reply, step) } else { reply })]
+        });
+        for _ in 0..2 {
+            run(&mut world, ms(1000));
+            assert_eq!((state(&world, 0), alarms(&world)), (State::Online, vec![]), "{code:x} {step}");
+            // Another channel, another count.
+            world.devices[0].restart();
+        }
     }
 }
 

@@ -195,6 +195,8 @@ pub struct Device {
     local: Option<(bool, bool)>,
     inputs: Option<Points>,
     outputs: Option<Points>,
+    /// Handshakes in a row in which it has not shown its key.
+    doubts: u8,
     /// Told, and not over.
     alarm: Option<Alarm>,
     pub(super) pace: Pace,
@@ -227,6 +229,7 @@ impl Device {
             local: None,
             inputs: None,
             outputs: None,
+            doubts: 0,
             alarm: None,
             pace: Pace::default(),
         }
@@ -297,7 +300,7 @@ impl Device {
         }
         if self.state != State::Offline && now.saturating_sub(self.heard) >= OSDP_OFFLINE_AFTER {
             self.state = State::Offline;
-            self.alarm = None;
+            (self.alarm, self.doubts) = (None, 0);
             self.restart();
             notes.what(What::Offline);
         }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::acts::{Aged, is_release};
 use super::{Device, Notes, Phase, Secure, State, What, Which};
-use crate::limits::OSDP_BUSY_MAX;
+use crate::limits::{OSDP_BUSY_MAX, OSDP_DOUBTS_MAX};
 use crate::osdp::card::card;
 use crate::osdp::command::code as command;
 use crate::osdp::fault::{Alarm, Fault};
@@ -283,6 +283,11 @@ impl Device {
                 Heard::Answered
             }
             (Phase::Challenge, Refusal::NoSecureChannel) => self.refuse(Alarm::NoSecureChannel, notes),
+            // It has not got as far as the key: the frame was hit.
+            (Phase::Challenge | Phase::Cryptogram, Refusal::Check | Refusal::Length | Refusal::Sequence) => {
+                self.restart();
+                Heard::Answered
+            }
             (Phase::Challenge | Phase::Cryptogram, _) => self.try_other_key(notes),
             _ => {
                 self.restart();
@@ -307,6 +312,7 @@ impl Device {
         let Secure::Awaiting(awaiting, _) = &self.secure else { return Heard::Answered };
         let Ok(channel) = awaiting.confirmed(mac) else { return self.try_other_key(notes) };
         self.secure = Secure::Open(channel);
+        self.doubts = 0;
         self.phase = match (self.which, self.install.take_if(|_| self.which == Which::New)) {
             (Which::New, Some(done)) => {
                 self.key = Some(done.key);
@@ -322,12 +328,15 @@ impl Device {
         Heard::Answered
     }
 
-    /// The device has not shown that it has the key. In an install window another is tried, each by turns.
+    /// The device has not shown that it has the key. It is asked again before that is believed; in an install window another key is
+    /// tried, each by turns.
     fn try_other_key(&mut self, notes: &mut dyn Notes) -> Heard {
-        if self.install.is_none() {
-            return self.refuse(Alarm::WrongKey, notes);
-        }
         self.restart();
+        if self.install.is_none() {
+            self.doubts = self.doubts.saturating_add(1);
+            let is_wrong = self.doubts >= OSDP_DOUBTS_MAX;
+            return if is_wrong { self.refuse(Alarm::WrongKey, notes) } else { Heard::Answered };
+        }
         self.which = match self.which {
             Which::Default => Which::New,
             Which::New if self.key.is_some() => Which::Own,
