@@ -42,6 +42,33 @@ fn lost_reply_is_asked_for_again_byte_for_byte_and_nothing_is_lost_or_doubled() 
 }
 
 #[test]
+fn reply_that_comes_between_two_tries_or_in_anothers_slot_is_taken() {
+    for late in (300..500).step_by(3) {
+        let mut world = World::enrolled(38_400, 2);
+        run(&mut world, ms(1000));
+        let (mut polls, mut said) = (0, 0);
+        // A device that does not say again what it has said: its card is in that one reply.
+        world.mangle = Box::new(move |reply| {
+            let is_card = Frame::parse(&reply).unwrap().code == 0x50;
+            said += u32::from(is_card);
+            polls += u32::from(reply[1] == 0x81);
+            match is_card {
+                true if said == 1 => vec![(ms(late), reply)],
+                true => vec![],
+                // The other is slow, so that its slot is mostly open.
+                false if reply[1] == 0x81 && polls > 10 => vec![(ms(25), reply)],
+                false => vec![(Duration::ZERO, reply)],
+            }
+        });
+        world.devices[0].show(shown(9));
+        run(&mut world, ms(1500));
+        assert_eq!(world.cards(), [as_read(9)], "{late} ms late");
+        let faults = [Fault::Unasked, Fault::WrongAddress, Fault::WrongMac].map(|fault| faults(&world, fault));
+        assert_eq!((faults, state(&world, 0), state(&world, 1)), ([0; 3], State::Online, State::Online));
+    }
+}
+
+#[test]
 fn silent_device_is_offline_after_eight_seconds_and_back_within_two_of_its_return() {
     let mut world = World::enrolled(9600, 4);
     run(&mut world, ms(1500));

@@ -437,6 +437,11 @@ impl Device {
         }
     }
 
+    /// Whether something was said to it that it has not answered.
+    pub(super) const fn owes(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Whether the device is waited for only as long as an absent one.
     pub(super) fn is_probed(&self) -> bool {
         self.state == State::Offline

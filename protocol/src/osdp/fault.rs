@@ -27,11 +27,11 @@ labelled! {
         NoReply = "no_reply";
         /// What looked like a frame had a wrong check or layout.
         Damaged = "damaged";
-        /// A frame came while none was awaited.
+        /// A reply came while none was awaited, and none is due from who sent it.
         Unasked = "unasked";
         /// A command came: an echo, or another control panel on the line.
         NotAReply = "not_a_reply";
-        /// It came from another address than was asked.
+        /// It came from another address than was asked, and none is due from there.
         WrongAddress = "wrong_address";
         /// Its sequence number is not the command's.
         WrongSequence = "wrong_sequence";
