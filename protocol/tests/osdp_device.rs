@@ -95,9 +95,10 @@ fn challenges(world: &World) -> Vec<u8> {
 
 #[test]
 fn wrong_key_is_refused_with_one_alarm_and_tried_again() {
-    for has_default in [false, true] {
+    // Another key, and a device that was reset: it refuses the challenge, or answers it by the key that everybody knows.
+    for (wrong, has_its_way) in [(key(200), false), (Scbk::DEFAULT, false), (Scbk::DEFAULT, true)] {
         let mut world = World::enrolled(38_400, 2);
-        world.devices[1].key = if has_default { Scbk::DEFAULT } else { key(200) };
+        (world.devices[1].key, world.devices[1].has_its_way) = (wrong, has_its_way);
         run(&mut world, ms(2000));
         assert_eq!((state(&world, 1), challenges(&world).len()), (State::Refused, 3), "no more than to be sure");
         run(&mut world, ms(19_000));
@@ -254,7 +255,7 @@ fn replayed_or_forged_reply_of_the_right_number_breaks_the_channel_and_is_never_
     run(&mut world, ms(2000));
     assert!(!world.events[told..].iter().any(|(_, event)| matches!(event.what, What::Card(_) | What::Online)));
     world.mangle = Box::new(|reply| vec![(Duration::ZERO, reply)]);
-    run(&mut world, ms(1000));
+    run(&mut world, ms(6000));
     assert_eq!(state(&world, 0), State::Online);
 }
 
@@ -346,6 +347,45 @@ fn cards_and_keys_of_a_second_reader_behind_the_address_are_not_taken_for_the_fi
     assert_eq!((world.cards(), faults(&world, Fault::Unexpected)), (vec![as_read(0)], 6));
     let keypads = whats(&world).into_iter().filter(|what| matches!(what, What::Keypad(_))).count();
     assert_eq!((keypads, state(&world, 0)), (1, State::Online));
+}
+
+#[test]
+fn device_whose_states_cannot_be_read_comes_into_service_and_its_inputs_count_as_at_rest() {
+    // More inputs than are looked at, a state that there is not, and inputs that anybody can read.
+    for (points, is_open) in [(vec![1; 33], false), (vec![1, 2], false), (vec![1, 1], true)] {
+        let mut world = World::enrolled(38_400, 1);
+        (world.devices[0].inputs, world.devices[0].is_open) = (points, is_open);
+        run(&mut world, ms(500));
+        assert_eq!((state(&world, 0), inputs(&world)), (State::Online, vec![(0, 0)]));
+        let counted = [Fault::Malformed, Fault::Clear].map(|fault| faults(&world, fault) > 0);
+        assert_eq!(counted, [!is_open, is_open]);
+    }
+}
+
+#[test]
+fn capabilities_that_cannot_be_read_raise_an_alarm_and_do_not_keep_a_device_out() {
+    let mut world = World::enrolled(38_400, 1);
+    world.devices[0].capabilities.push(1);
+    run(&mut world, ms(500));
+    assert_eq!((state(&world, 0), alarms(&world)), (State::Online, vec![Alarm::CapabilitiesChanged]));
+}
+
+#[test]
+fn device_with_which_no_channel_comes_about_is_refused_with_an_alarm_and_costs_the_line_little() {
+    let mut world = World::enrolled(38_400, 2);
+    // It says who it is, and nothing to a challenge.
+    world.mangle = Box::new(|reply| {
+        let is_lost = reply[1] == 0x81 && Frame::parse(&reply).unwrap().code == 0x76;
+        if is_lost { vec![] } else { vec![(Duration::ZERO, reply)] }
+    });
+    run(&mut world, ms(60_000));
+    assert_eq!((state(&world, 0), state(&world, 1)), (State::Online, State::Refused));
+    assert_eq!(alarms(&world), [Alarm::NoChannel]);
+    let tries = world.sent.iter().filter(|(_, frame)| frame[1] == 1).count();
+    assert!((40..80).contains(&tries), "{tries}");
+    world.mangle = Box::new(|reply| vec![(Duration::ZERO, reply)]);
+    run(&mut world, ms(6000));
+    assert_eq!((state(&world, 1), world.bus.devices()[1].alarm()), (State::Online, None));
 }
 
 #[test]

@@ -398,6 +398,9 @@ const fn remedy(alarm: Alarm) -> &'static str {
         Alarm::NoSecureChannel => {
             "an OSDP device says that it has no secure channel, and is refused: change the device"
         }
+        Alarm::NoChannel => {
+            "an OSDP device answers and no channel comes about, and it is refused: look at the line and at the device's firmware"
+        }
         Alarm::CapabilitiesChanged => {
             "an OSDP device can do other things than when it was enrolled: `osdp enrol` it again if its firmware was changed"
         }

@@ -197,6 +197,8 @@ pub struct Device {
     outputs: Option<Points>,
     /// Handshakes in a row in which it has not shown its key.
     doubts: u8,
+    /// Handshakes in a row that have come to nothing.
+    openings: u8,
     /// Told, and not over.
     alarm: Option<Alarm>,
     pub(super) pace: Pace,
@@ -230,6 +232,7 @@ impl Device {
             inputs: None,
             outputs: None,
             doubts: 0,
+            openings: 0,
             alarm: None,
             pace: Pace::default(),
         }
@@ -300,7 +303,7 @@ impl Device {
         }
         if self.state != State::Offline && now.saturating_sub(self.heard) >= OSDP_OFFLINE_AFTER {
             self.state = State::Offline;
-            (self.alarm, self.doubts) = (None, 0);
+            (self.alarm, self.doubts, self.openings) = (None, 0, 0);
             self.restart();
             notes.what(What::Offline);
         }

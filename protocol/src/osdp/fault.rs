@@ -63,7 +63,9 @@ labelled! {
         NotEnrolled = "not_enrolled";
         /// The device says that it has no secure channel. It is not spoken to without.
         NoSecureChannel = "no_secure_channel";
-        /// The device can do other things than when it was enrolled.
+        /// The device answers, and no channel comes about.
+        NoChannel = "no_channel";
+        /// The device can do other things than when it was enrolled, or what it can do cannot be read.
         CapabilitiesChanged = "capabilities_changed";
         /// A channel broke by a frame that was not authentic.
         ChannelBroken = "channel_broken";

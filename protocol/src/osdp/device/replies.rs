@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::acts::{Aged, is_release};
 use super::{Device, Notes, Phase, Secure, State, What, Which};
-use crate::limits::{OSDP_BUSY_MAX, OSDP_DOUBTS_MAX};
+use crate::limits::{OSDP_BUSY_MAX, OSDP_DOUBTS_MAX, OSDP_OPENINGS_MAX};
 use crate::osdp::card::card;
 use crate::osdp::command::code as command;
 use crate::osdp::fault::{Alarm, Fault};
@@ -63,8 +63,8 @@ impl Device {
             Ok(opened) => opened,
             Err(NotOpened::Malformed) => {
                 notes.fault(Fault::Malformed);
-                self.answered(now);
-                return Heard::Answered;
+                let (asked, _) = self.answered(now);
+                return self.take_unread(asked, notes);
             }
             Err(NotOpened::Clear) => {
                 notes.fault(Fault::Clear);
@@ -88,7 +88,7 @@ impl Device {
         let is_open = frame.block == Some(Block::Authentic) && !frame.data.is_empty();
         if is_open && frame.code != code::NAK {
             notes.fault(Fault::Clear);
-            return Heard::Answered;
+            return self.take_unread(asked, notes);
         }
         match Reply::parse(frame.code, opened.data()) {
             Ok(Reply::Nak(refusal)) => {
@@ -100,7 +100,7 @@ impl Device {
             Ok(reply) => self.take_secured(asked, &reply, notes),
             Err(_) => {
                 notes.fault(Fault::Malformed);
-                Heard::Answered
+                self.take_unread(asked, notes)
             }
         }
     }
@@ -158,6 +158,7 @@ impl Device {
             (Phase::Outputs, command::OUTPUT_STATUS) => {
                 self.state = State::Online;
                 self.alarm = self.alarm.filter(|alarm| *alarm == Alarm::CapabilitiesChanged);
+                self.openings = 0;
                 notes.what(What::Online);
                 Phase::Serving
             }
@@ -173,19 +174,32 @@ impl Device {
                 self.restart();
                 Heard::Answered
             }
-            _ if asked == command::KEY_SET => {
-                self.restart();
-                Heard::Refused
-            }
-            // What it does not know it is not asked again on the way into service; an act is lost. Inputs of which nothing is said
-            // are at rest.
-            _ => {
-                if asked == command::INPUT_STATUS {
-                    self.take_inputs(Points::default(), notes);
-                }
-                self.proceed(asked, Heard::Answered, notes)
-            }
+            _ => self.take_nothing(asked, notes),
         }
+    }
+
+    /// A reply to `asked` that is authentic, and cannot be read or should not have been readable.
+    fn take_unread(&mut self, asked: u8, notes: &mut dyn Notes) -> Heard {
+        if asked == command::CAPABILITIES {
+            self.raise(Alarm::CapabilitiesChanged, notes);
+        }
+        self.take_nothing(asked, notes)
+    }
+
+    /// What the device does not say it is not asked again on the way into service; an act is lost. Inputs of which nothing is said
+    /// are at rest.
+    fn take_nothing(&mut self, asked: u8, notes: &mut dyn Notes) -> Heard {
+        match asked {
+            command::KEY_SET => {
+                self.restart();
+                return Heard::Refused;
+            }
+            command::INPUT_STATUS => {
+                self.take_inputs(Points::default(), notes);
+            }
+            _ => {}
+        }
+        self.proceed(asked, Heard::Answered, notes)
     }
 
     /// Whether anything is new.
@@ -242,9 +256,10 @@ impl Device {
                 self.phase = Phase::Challenge;
                 Heard::Answered
             }
-            Reply::DeviceCryptogram(cryptogram) if self.phase == Phase::Challenge && frame.block == wanted => {
+            Reply::DeviceCryptogram(cryptogram) if self.phase == Phase::Challenge && is_step(frame, wanted) => {
                 self.answered(now);
-                self.take_cryptogram(&cryptogram, notes)
+                // With another value in the block the device has the other key.
+                if frame.block == wanted { self.take_cryptogram(&cryptogram, notes) } else { self.try_other_key(notes) }
             }
             Reply::FirstMac(mac) if self.phase == Phase::Cryptogram => {
                 self.answered(now);
@@ -270,6 +285,13 @@ impl Device {
         self.which = Which::Own;
         if self.key.is_none() {
             return self.refuse(Alarm::NotEnrolled, notes);
+        }
+        self.openings += 1;
+        if self.openings > OSDP_OPENINGS_MAX {
+            let heard = self.refuse(Alarm::NoChannel, notes);
+            // One more behind each pause.
+            self.openings = OSDP_OPENINGS_MAX - 1;
+            return heard;
         }
         self.phase = Phase::Challenge;
         Heard::Answered
@@ -348,6 +370,7 @@ impl Device {
     fn refuse(&mut self, alarm: Alarm, notes: &mut dyn Notes) -> Heard {
         self.raise(alarm, notes);
         self.restart();
+        self.openings = 0;
         self.state = State::Refused;
         Heard::Refused
     }
@@ -356,6 +379,14 @@ impl Device {
         if self.alarm.replace(alarm) != Some(alarm) {
             notes.what(What::Alarm(alarm));
         }
+    }
+}
+
+/// Whether `frame` is of the handshake's step that is `wanted`, whatever it says there.
+const fn is_step(frame: &Frame<'_>, wanted: Option<Block>) -> bool {
+    match (frame.block, wanted) {
+        (Some(Block::Handshake { step, .. }), Some(Block::Handshake { step: wanted, .. })) => step == wanted,
+        _ => false,
     }
 }
 
