@@ -350,6 +350,34 @@ fn cards_and_keys_of_a_second_reader_behind_the_address_are_not_taken_for_the_fi
 }
 
 #[test]
+fn tampering_with_an_attached_reader_is_told_when_it_begins_and_ends_and_when_it_is_found() {
+    let told = |world: &World| -> Vec<bool> {
+        let told = whats(world).into_iter();
+        told.filter_map(|what| if let What::ReaderTamper(is_tampered) = what { Some(is_tampered) } else { None })
+            .collect()
+    };
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    assert_eq!(told(&world), []);
+    // Not connected, tampered with, well; the second of two.
+    for states in [vec![1], vec![2], vec![0], vec![0, 2], vec![0, 0]] {
+        world.devices[0].to_say.push_back((0x4b, states));
+    }
+    run(&mut world, ms(500));
+    assert_eq!(told(&world), [true, false, true, false]);
+    // While there was no channel.
+    world.devices[0].readers = vec![2];
+    world.devices[0].restart();
+    run(&mut world, ms(500));
+    assert_eq!((state(&world, 0), told(&world).len()), (State::Online, 5));
+    // A device that knows nothing of its readers is in service without.
+    world.devices[0].refuses = vec![0x67];
+    world.devices[0].restart();
+    run(&mut world, ms(500));
+    assert_eq!((state(&world, 0), told(&world).len()), (State::Online, 5));
+}
+
+#[test]
 fn device_whose_states_cannot_be_read_comes_into_service_and_its_inputs_count_as_at_rest() {
     // More inputs than are looked at, a state that there is not, and inputs that anybody can read.
     for (points, is_open) in [(vec![1; 33], false), (vec![1, 2], false), (vec![1, 1], true)] {

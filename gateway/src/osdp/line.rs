@@ -305,6 +305,12 @@ impl Line {
                 }
                 tracing::info!(reader, tamper, power, "an OSDP device says how it is");
             }
+            What::ReaderTamper(is_tampered) => {
+                if is_tampered {
+                    seat.tampered(now);
+                }
+                tracing::info!(reader, tamper = is_tampered, "an OSDP device says how its readers are");
+            }
             What::Alarm(alarm) => {
                 metrics::counter!(names::OSDP_ALARMS, "alarm" => alarm.label()).increment(1);
                 tracing::error!(reader, alarm = alarm.label(), "{}", remedy(alarm));

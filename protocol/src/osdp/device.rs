@@ -88,6 +88,8 @@ pub enum What {
         /// Its power has failed, or has been away.
         power: bool,
     },
+    /// Somebody tampers with a reader attached to it, or has taken one off; `false` when that is over.
+    ReaderTamper(bool),
     /// The inputs, when one has changed or they are first known.
     Inputs {
         /// As they are.
@@ -128,6 +130,7 @@ enum Phase {
     KeySet,
     Capabilities,
     Local,
+    Readers,
     Inputs,
     Outputs,
     Serving,
@@ -193,6 +196,7 @@ pub struct Device {
     heard: Duration,
     /// What was last told of these outlives the channel: what changes while another is opened is told behind it.
     local: Option<(bool, bool)>,
+    reader_tamper: bool,
     inputs: Option<Points>,
     outputs: Option<Points>,
     /// Handshakes in a row in which it has not shown its key.
@@ -229,6 +233,7 @@ impl Device {
             state: State::Offline,
             heard: Duration::ZERO,
             local: None,
+            reader_tamper: false,
             inputs: None,
             outputs: None,
             doubts: 0,
@@ -365,6 +370,7 @@ impl Device {
             }
             Phase::Capabilities => self.secured(&Command::Capabilities),
             Phase::Local => self.secured(&Command::LocalStatus),
+            Phase::Readers => self.secured(&Command::ReaderStatus),
             Phase::Inputs => self.secured(&Command::InputStatus),
             Phase::Outputs => self.secured(&Command::OutputStatus),
             Phase::Serving => match self.acts.pop() {

@@ -32,6 +32,7 @@ pub(crate) struct Peripheral {
     /// Answers so many commands with *busy* first.
     pub(crate) busy: u32,
     pub(crate) inputs: Vec<u8>,
+    pub(crate) readers: Vec<u8>,
     /// Commands that it refuses, as libosdp does: with a MAC, and not encrypted.
     pub(crate) refuses: Vec<u8>,
     /// Says whatever it says with a MAC and not encrypted.
@@ -61,6 +62,7 @@ impl Peripheral {
             told: Vec::new(),
             busy: 0,
             inputs: vec![0, 0],
+            readers: vec![0],
             refuses: Vec::new(),
             is_open: false,
             has_its_way: false,
@@ -193,6 +195,7 @@ impl Peripheral {
             0x64 => (0x48, vec![0, 0]),
             0x65 => (0x49, self.inputs.clone()),
             0x66 => (0x4a, vec![0]),
+            0x67 => (0x4b, self.readers.clone()),
             0x75 => {
                 self.key = Scbk::new(data[2..].try_into().unwrap()).unwrap();
                 (0x40, Vec::new())

@@ -125,6 +125,12 @@ impl Device {
                     notes.what(What::Local { tamper, power });
                 }
             }
+            Reply::Readers(points) if is_polled || asked == command::READER_STATUS => {
+                let is_tampered = points.active != 0;
+                if core::mem::replace(&mut self.reader_tamper, is_tampered) != is_tampered {
+                    notes.what(What::ReaderTamper(is_tampered));
+                }
+            }
             Reply::Inputs(points) if is_polled || asked == command::INPUT_STATUS => {
                 let heard = if self.take_inputs(points, notes) { Heard::Used } else { Heard::Answered };
                 return self.proceed(asked, heard, notes);
@@ -143,7 +149,7 @@ impl Device {
                 notes.what(What::Keypad(keypad));
                 return Heard::Used;
             }
-            Reply::Readers(_) | Reply::Other(_) if is_polled => {}
+            Reply::Other(_) if is_polled => {}
             _ => notes.fault(Fault::Unexpected),
         }
         self.proceed(asked, Heard::Answered, notes)
@@ -153,7 +159,8 @@ impl Device {
     fn proceed(&mut self, asked: u8, heard: Heard, notes: &mut dyn Notes) -> Heard {
         self.phase = match (self.phase, asked) {
             (Phase::Capabilities, command::CAPABILITIES) => Phase::Local,
-            (Phase::Local, command::LOCAL_STATUS) => Phase::Inputs,
+            (Phase::Local, command::LOCAL_STATUS) => Phase::Readers,
+            (Phase::Readers, command::READER_STATUS) => Phase::Inputs,
             (Phase::Inputs, command::INPUT_STATUS) => Phase::Outputs,
             (Phase::Outputs, command::OUTPUT_STATUS) => {
                 self.state = State::Online;
