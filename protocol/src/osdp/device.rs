@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offline ─ identity ─ challenge ─ cryptogram ─ capabilities ─ status ─ in service: polls and acts
-//!    ▲          │           └─────────┴─ wrong key: refused, alarm, tried again after a pause
+//!    ▲          │           └─────────┴─ wrong key, or no channel again and again: refused, alarm, tried again after a pause
 //!    └ silence  └ install window: capabilities, challenge by the key that everybody knows, new key, challenge by that
 //! ```
 //! Nothing but identity, and in an install window capabilities, is ever asked in the clear, and nothing but a new key is ever
