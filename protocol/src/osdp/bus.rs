@@ -56,7 +56,7 @@ pub struct Event {
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Send this; drop first whatever has come and not been handed in.
+    /// Send this. Whatever had come is handed in before [`Bus::poll`] is called: it may be a reply that is late.
     Send(&'a [u8]),
     /// Nothing before then, unless bytes come or an act is given.
     Wait(Duration),

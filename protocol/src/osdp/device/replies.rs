@@ -31,7 +31,7 @@ pub(in crate::osdp) enum Heard {
 }
 
 impl Device {
-    /// Takes a `frame` that has come from this device's address while it was waited for.
+    /// Takes a `frame` that has come from this device's address.
     pub(in crate::osdp) fn hear(&mut self, now: Duration, frame: &Frame<'_>, notes: &mut dyn Notes) -> Heard {
         let Some(pending) = &self.pending else { return Heard::NotYet };
         let is_busy = frame.block.is_none() && frame.code == code::BUSY && frame.data.is_empty();
