@@ -181,6 +181,11 @@ pub const OSDP_SECURE_RETRY: Duration = Duration::from_secs(5);
 pub const OSDP_BUSY_MAX: Duration = Duration::from_secs(8);
 /// Pause before a busy device is asked again.
 pub const OSDP_BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Handshakes in a row in which a device has not shown its key, before it is held for a wrong one: a hit on the line spoils one, and
+/// so does a device that answers anew to each copy of a challenge.
+pub const OSDP_DOUBTS_MAX: u8 = 3;
+/// Handshakes in a row that come to nothing before a device is left alone for a while.
+pub const OSDP_OPENINGS_MAX: u8 = 5;
 /// How often a command of a handshake is sent before the handshake is begun anew.
 pub const OSDP_TRIES_MAX: u8 = 3;
 

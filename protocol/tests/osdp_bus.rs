@@ -42,6 +42,33 @@ fn lost_reply_is_asked_for_again_byte_for_byte_and_nothing_is_lost_or_doubled() 
 }
 
 #[test]
+fn reply_that_comes_between_two_tries_or_in_anothers_slot_is_taken() {
+    for late in (300..500).step_by(3) {
+        let mut world = World::enrolled(38_400, 2);
+        run(&mut world, ms(1000));
+        let (mut polls, mut said) = (0, 0);
+        // A device that does not say again what it has said: its card is in that one reply.
+        world.mangle = Box::new(move |reply| {
+            let is_card = Frame::parse(&reply).unwrap().code == 0x50;
+            said += u32::from(is_card);
+            polls += u32::from(reply[1] == 0x81);
+            match is_card {
+                true if said == 1 => vec![(ms(late), reply)],
+                true => vec![],
+                // The other is slow, so that its slot is mostly open.
+                false if reply[1] == 0x81 && polls > 10 => vec![(ms(25), reply)],
+                false => vec![(Duration::ZERO, reply)],
+            }
+        });
+        world.devices[0].show(shown(9));
+        run(&mut world, ms(1500));
+        assert_eq!(world.cards(), [as_read(9)], "{late} ms late");
+        let faults = [Fault::Unasked, Fault::WrongAddress, Fault::WrongMac].map(|fault| faults(&world, fault));
+        assert_eq!((faults, state(&world, 0), state(&world, 1)), ([0; 3], State::Online, State::Online));
+    }
+}
+
+#[test]
 fn silent_device_is_offline_after_eight_seconds_and_back_within_two_of_its_return() {
     let mut world = World::enrolled(9600, 4);
     run(&mut world, ms(1500));
@@ -123,19 +150,18 @@ fn acts_leave_at_the_next_slot_in_their_order_and_never_late() {
     assert_eq!(world.devices[1].told[0].1, [0, 5, 50, 0]);
     let first = world.sent[from..].iter().find(|(_, frame)| frame[1] == 1 && frame[7] == 0x68).unwrap();
     assert!(first.0 - at < ms(20), "{:?}", first.0 - at);
-    // When the channel breaks, a release under way may have been done, and is not said again. What waits behind it is.
+    // When the channel breaks, a release under way may have been done, and is not said again.
     world.devices[1].restart();
-    for act in [RELEASE, buzzer] {
+    world.act(1, RELEASE).unwrap();
+    run(&mut world, ms(1000));
+    assert_eq!((world.devices[1].told.len(), faults(&world, Fault::ActLost)), (3, 2));
+    // What only shows is said again.
+    world.devices[1].restart();
+    for act in [led, buzzer] {
         world.act(1, act).unwrap();
     }
     run(&mut world, ms(1000));
-    assert_eq!((world.devices[1].told.len(), faults(&world, Fault::ActLost)), (4, 2));
-    assert_eq!(world.devices[1].told[3].0, 0x6a);
-    // What only shows is said again.
-    world.devices[1].restart();
-    world.act(1, led).unwrap();
-    run(&mut world, ms(1000));
-    assert_eq!((world.devices[1].told.len(), world.devices[1].told[4].0), (5, 0x69));
+    assert_eq!(world.devices[1].told[3..].iter().map(|(code, _)| *code).collect::<Vec<_>>(), [0x69, 0x6a]);
     // Nothing that has waited for long opens a door.
     world.devices[1].has_power = false;
     for act in [led, RELEASE, RELEASE] {
@@ -150,6 +176,100 @@ fn acts_leave_at_the_next_slot_in_their_order_and_never_late() {
         world.act(1, buzzer).unwrap();
     }
     assert!(world.act(1, buzzer).is_err(), "no more wait than are bounded");
+}
+
+#[test]
+fn release_that_was_sent_and_not_answered_is_not_sent_again_when_it_is_late() {
+    for waited in [Duration::ZERO, ms(1900)] {
+        let mut world = World::enrolled(38_400, 1);
+        run(&mut world, ms(2500));
+        // The line is cut, and the device keeps its channel.
+        world.devices[0].has_power = false;
+        let (from, late) = (world.sent.len(), world.now + ms(2000) - waited);
+        world.bus.act(world.now - waited, 0, RELEASE).unwrap();
+        run(&mut world, ms(3000));
+        let releases = world.sent[from..].iter().filter(|(_, frame)| frame[7] == 0x68);
+        assert!(releases.clone().count() > 0 && releases.clone().all(|(at, _)| *at < late + ms(10)));
+        assert_eq!((faults(&world, Fault::ActLost), whats(&world).contains(&What::Offline)), (1, false));
+        world.devices[0].has_power = true;
+        run(&mut world, ms(3000));
+        assert_eq!((state(&world, 0), world.devices[0].told.len()), (State::Online, 0), "who comes by now is let in");
+    }
+}
+
+/// What was told of releases that were lost: whether each may have been done.
+fn releases_lost(world: &World) -> Vec<bool> {
+    let lost = whats(world).into_iter().filter_map(|what| match what {
+        What::ReleaseLost { may_be_done } => Some(may_be_done),
+        _ => None,
+    });
+    lost.collect()
+}
+
+const fn light(on_colour: Colour) -> Act {
+    Act::Led { number: 0, blink: Blink { on: 10, off: 0, on_colour, off_colour: Colour::None }, tenths: Some(30) }
+}
+
+#[test]
+fn light_behind_a_release_that_is_lost_is_not_lit_and_the_loss_is_told() {
+    let buzzer = Act::Buzzer { on: 1, off: 1, count: 1 };
+    for (breaks, refuses, may_be_done) in [(true, false, true), (false, true, false)] {
+        let mut world = World::enrolled(38_400, 1);
+        run(&mut world, ms(500));
+        if breaks {
+            world.devices[0].restart();
+        }
+        if refuses {
+            world.devices[0].refuses = vec![0x68];
+        }
+        for act in [RELEASE, light(Colour::Green), buzzer] {
+            world.act(0, act).unwrap();
+        }
+        // Of the next, who is denied.
+        run(&mut world, Duration::from_micros(1));
+        world.act(0, light(Colour::Red)).unwrap();
+        run(&mut world, ms(1500));
+        let told: Vec<_> = world.devices[0].told.iter().map(|(code, data)| (*code, data[5])).collect();
+        assert_eq!(told, [(0x69, Colour::Red as u8)]);
+        assert_eq!((releases_lost(&world), faults(&world, Fault::ActLost)), (vec![may_be_done], 3));
+    }
+}
+
+#[test]
+fn release_that_was_refused_when_it_was_said_again_may_have_been_done() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    world.devices[0].refuses = vec![0x68];
+    world.act(0, RELEASE).unwrap();
+    let mut lost = 0;
+    world.mangle = Box::new(move |reply| {
+        lost += 1;
+        if lost == 1 { vec![] } else { vec![(Duration::ZERO, reply)] }
+    });
+    run(&mut world, ms(1000));
+    assert_eq!((releases_lost(&world), state(&world, 0)), (vec![true], State::Online));
+}
+
+#[test]
+fn release_that_waits_in_vain_or_finds_no_room_is_told_as_lost() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    world.devices[0].has_power = false;
+    let at = world.now;
+    world.act(0, light(Colour::Red)).unwrap();
+    run(&mut world, ms(100));
+    world.act(0, RELEASE).unwrap();
+    run(&mut world, ms(1950));
+    assert_eq!(releases_lost(&world), []);
+    run(&mut world, ms(400));
+    assert_eq!((releases_lost(&world), faults(&world, Fault::ActLost)), (vec![false], 2));
+    assert!(world.now - at < ms(8000) && world.devices[0].told.is_empty());
+    for _ in 0..8 {
+        world.act(0, light(Colour::Red)).unwrap();
+    }
+    assert!(world.act(0, RELEASE).is_err());
+    run(&mut world, ms(1));
+    assert_eq!(releases_lost(&world), [false, false]);
 }
 
 /// Cards shown one after the other at devices 0 to 2, each at another moment; gives for each how long until it was told.

@@ -305,6 +305,12 @@ impl Line {
                 }
                 tracing::info!(reader, tamper, power, "an OSDP device says how it is");
             }
+            What::ReaderTamper(is_tampered) => {
+                if is_tampered {
+                    seat.tampered(now);
+                }
+                tracing::info!(reader, tamper = is_tampered, "an OSDP device says how its readers are");
+            }
             What::Alarm(alarm) => {
                 metrics::counter!(names::OSDP_ALARMS, "alarm" => alarm.label()).increment(1);
                 tracing::error!(reader, alarm = alarm.label(), "{}", remedy(alarm));
@@ -323,6 +329,7 @@ impl Line {
             // No rule asks for a number yet; digits are nobody's to keep.
             What::Keypad(_) => metrics::counter!(names::OSDP_KEYPADS).increment(1),
             What::Outputs { .. } => {}
+            What::ReleaseLost { may_be_done } => seat.release_lost(now, may_be_done, out),
         }
         if matches!(what, What::KeySet | What::InstallOver | What::Online | What::Offline | What::Alarm(_)) {
             self.show();
@@ -334,7 +341,7 @@ impl Line {
         let now = self.shared.clock.monotonic();
         for act in out.acts {
             // Counted by the bus.
-            let _ = self.bus.act(now, place, act);
+            let _ = self.bus.act(out.since.unwrap_or(now), place, act);
         }
     }
 
@@ -396,6 +403,9 @@ const fn remedy(alarm: Alarm) -> &'static str {
         Alarm::NotEnrolled => "an OSDP device has no key yet, and is refused: `osdp enrol` it",
         Alarm::NoSecureChannel => {
             "an OSDP device says that it has no secure channel, and is refused: change the device"
+        }
+        Alarm::NoChannel => {
+            "an OSDP device answers and no channel comes about, and it is refused: look at the line and at the device's firmware"
         }
         Alarm::CapabilitiesChanged => {
             "an OSDP device can do other things than when it was enrolled: `osdp enrol` it again if its firmware was changed"

@@ -57,6 +57,11 @@ impl Portal {
         }
     }
 
+    /// Whoever was let pass last was not: the portal stayed locked.
+    pub(super) fn not_released(&mut self, effects: &mut Vec<Effect>) {
+        self.turned_back(effects);
+    }
+
     /// The inputs are `active`, and those in `changed` have changed.
     pub(super) fn inputs(&mut self, now: Duration, active: u32, changed: u32, effects: &mut Vec<Effect>) {
         for number in (0..32_u8).filter(|number| changed >> number & 1 != 0) {

@@ -44,6 +44,8 @@ struct Asked {
 pub(super) struct Outcome {
     /// For the device, in this order.
     pub(super) acts: Vec<Act>,
+    /// Since when whoever they are for has waited, when that is longer than now.
+    pub(super) since: Option<Duration>,
     /// How long decisions took that have come.
     pub(super) decided: Vec<Duration>,
 }
@@ -140,6 +142,16 @@ impl Seat {
         self.settle(now, out);
     }
 
+    /// Whoever was granted last was told nothing: they are to show their card again. What was not done nobody passes by; what may
+    /// have been done somebody still may.
+    pub(super) fn release_lost(&mut self, now: Duration, may_be_done: bool, out: &mut Outcome) {
+        if !may_be_done {
+            self.portal.not_released(&mut self.effects);
+            self.settle(now, out);
+        }
+        self.show(Tone::Refused, "", SHOWN_MAX, out);
+    }
+
     /// Somebody tampers with the device, or with what it says.
     pub(super) fn tampered(&mut self, now: Duration) {
         let kind = ReportKind::Tamper;
@@ -212,6 +224,8 @@ impl Seat {
         out.decided.push(now.saturating_sub(at));
         let hold_open = Duration::from_millis(answer.hold_open_ms.into());
         if answer.verdict.is_grant() {
+            // What lets somebody pass is late 2 s after the card, not after its answer (SPEC 6.6).
+            out.since = Some(at);
             let direction = self.settings.direction();
             let pass = Pass { request: Some(request), direction, card: Some(card), unasked: false };
             self.portal.grant(now, pass, hold_open, &mut self.effects);
@@ -287,6 +301,8 @@ fn tenths(time: Duration) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use kalitka_protocol::reason::{Grant, Verdict};
+
     use super::*;
 
     fn seat() -> Seat {
@@ -339,6 +355,39 @@ mod tests {
         let mut out = Outcome::default();
         seat.card(Duration::from_secs(4), card(), &mut out);
         assert_eq!(shown(&out), (vec![Colour::Red], vec![]), "in fall-back");
+    }
+
+    /// The card that was shown at `at` is granted at `now`.
+    fn grant(seat: &mut Seat, at: Duration, now: Duration) -> Outcome {
+        let mut out = Outcome::default();
+        seat.asked.push_back(Asked { request: 7, card: card(), at });
+        let (verdict, tone) = (Verdict::Grant(Grant::AccessLevel), Tone::Welcome);
+        let answer = Answer { request: 7, generation: 1, hold_open_ms: 5000, verdict, tone, text: "" };
+        seat.answered(now, &answer, &mut out);
+        out
+    }
+
+    #[test]
+    fn grant_is_as_old_as_its_card() {
+        let shown_at = Duration::from_secs(5);
+        let out = grant(&mut seat(), shown_at, Duration::from_millis(6900));
+        assert_eq!((shown(&out).1, out.since), (vec![2], Some(shown_at)));
+    }
+
+    #[test]
+    fn release_that_is_lost_is_shown_in_red_and_awaited_only_if_it_may_have_been_done() {
+        for (may_be_done, reports) in [(false, 1), (true, 0)] {
+            let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { rotation_entry = 1 }";
+            let mut seat = Seat::new(toml::from_str(settings).unwrap());
+            seat.begin(start(1));
+            grant(&mut seat, Duration::ZERO, Duration::ZERO);
+            let mut out = Outcome::default();
+            seat.release_lost(Duration::from_secs(1), may_be_done, &mut out);
+            assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+            assert_eq!(seat.reader.as_ref().unwrap().memory().waiting(), reports, "turned back");
+            seat.inputs(Duration::from_secs(2), 2, 2, &mut out);
+            assert_eq!(seat.portal.next_timeout(), None);
+        }
     }
 
     #[test]

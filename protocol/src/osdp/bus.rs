@@ -15,7 +15,7 @@ pub(super) use pace::Pace;
 
 use super::command::Act;
 use super::deframer::Deframer;
-use super::device::{Device, Heard, Notes, State, What};
+use super::device::{Device, Heard, Notes, State, What, is_release};
 use super::fault::Fault;
 use super::frame::Frame;
 use crate::limits::{
@@ -56,7 +56,7 @@ pub struct Event {
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Send this; drop first whatever has come and not been handed in.
+    /// Send this. Whatever had come is handed in before [`Bus::poll`] is called: it may be a reply that is late.
     Send(&'a [u8]),
     /// Nothing before then, unless bytes come or an act is given.
     Wait(Duration),
@@ -165,13 +165,19 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
         self.devices.as_mut().get_mut(place)
     }
 
-    /// Has the device at `place` do `act` in one of the next slots.
+    /// Has the device at `place` do `act` in one of the next slots, for somebody who has waited since `since`.
     ///
     /// # Errors
-    /// [`NoRoom`] when it is not there or too many acts wait; that is counted.
-    pub fn act(&mut self, now: Duration, place: usize, act: Act) -> Result<(), NoRoom> {
+    /// [`NoRoom`] when it is not there or too many acts wait; that is counted, and a release's loss is an event.
+    pub fn act(&mut self, since: Duration, place: usize, act: Act) -> Result<(), NoRoom> {
         let device = self.devices.as_mut().get_mut(place).ok_or(NoRoom)?;
-        device.act(now, act).inspect_err(|_| self.noted.fault(Fault::ActLost))
+        device.act(since, act).inspect_err(|_| {
+            self.noted.fault(Fault::ActLost);
+            if is_release(act) {
+                self.noted.device = place;
+                self.noted.what(What::ReleaseLost { may_be_done: false });
+            }
+        })
     }
 
     /// What is to be done at `now`. `entropy` fills with fresh random bytes, fit for keys.
@@ -197,7 +203,7 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
         let device = &mut self.devices.as_mut()[place];
         device.pace.begin(now);
         let patience = device.pace.patience(device.is_probed());
-        let frame = device.speak(now, entropy, &mut self.noted);
+        let frame = device.speak(entropy);
         let sent = now + self.line.time(frame.len());
         let deadline = sent + patience;
         let latest = deadline + self.line.time(OSDP_REPLY_MAX);
@@ -246,26 +252,28 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
 
     fn take_frames(&mut self, now: Duration) {
         while let Some(frame) = self.deframer.next() {
-            let Some(slot) = &self.slot else {
-                self.noted.fault(Fault::Unasked);
-                continue;
+            let place = match sender(&frame, self.devices.as_ref(), self.slot.as_ref().map(|slot| slot.device)) {
+                Ok(place) => place,
+                Err(fault) => {
+                    self.noted.fault(fault);
+                    continue;
+                }
             };
-            let device = &mut self.devices.as_mut()[slot.device];
-            if let Some(fault) = misdirected(&frame, device) {
-                self.noted.fault(fault);
-                continue;
-            }
-            self.noted.device = slot.device;
+            let device = &mut self.devices.as_mut()[place];
+            self.noted.device = place;
             let heard = device.hear(now, &frame, &mut self.noted);
             if heard == Heard::NotYet {
                 continue;
             }
+            let is_opening = device.state() == State::Opening;
+            let Some(slot) = self.slot.take_if(|slot| slot.device == place) else {
+                device.pace.answered_late(now, heard, is_opening);
+                continue;
+            };
             let waited = slot.first.unwrap_or(now).saturating_sub(slot.sent);
             let took = now.saturating_sub(slot.began);
-            let is_opening = device.state() == State::Opening;
             device.pace.answered(now, took, waited, heard, is_opening);
-            self.exchange = Some(Exchange { device: slot.device, took, is_answered: true });
-            self.slot = None;
+            self.exchange = Some(Exchange { device: place, took, is_answered: true });
         }
         self.count_dropped();
     }
@@ -330,11 +338,17 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
     }
 }
 
-/// What is wrong with who sent `frame`, while `device` is waited for.
-fn misdirected(frame: &Frame<'_>, device: &Device) -> Option<Fault> {
-    match frame.header {
-        header if !header.is_reply => Some(Fault::NotAReply),
-        header if header.address != device.address() => Some(Fault::WrongAddress),
-        _ => None,
+/// Which of `devices` has sent `frame`: the one that is waited for, or one that was and has not answered yet. Some say what they
+/// have to say once only; whether it is what was asked for, its number and its MAC tell as well as in time.
+fn sender(frame: &Frame<'_>, devices: &[Device], waited_for: Option<usize>) -> Result<usize, Fault> {
+    if !frame.header.is_reply {
+        return Err(Fault::NotAReply);
+    }
+    let place = devices.iter().position(|device| device.address() == frame.header.address);
+    match (place, waited_for) {
+        (Some(place), Some(other)) if place == other => Ok(place),
+        (Some(place), _) if devices[place].owes() => Ok(place),
+        (_, Some(_)) => Err(Fault::WrongAddress),
+        (_, None) => Err(Fault::Unasked),
     }
 }

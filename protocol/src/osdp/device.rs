@@ -2,19 +2,23 @@
 //!
 //! ```text
 //! offline ─ identity ─ challenge ─ cryptogram ─ capabilities ─ status ─ in service: polls and acts
-//!    ▲          │           └─────────┴─ wrong key: refused, alarm, tried again after a pause
+//!    ▲          │           └─────────┴─ wrong key, or no channel again and again: refused, alarm, tried again after a pause
 //!    └ silence  └ install window: capabilities, challenge by the key that everybody knows, new key, challenge by that
 //! ```
 //! Nothing but identity, and in an install window capabilities, is ever asked in the clear, and nothing but a new key is ever
 //! said under the key that everybody knows. There is no way into service but through a channel of the device's own key.
 
+mod acts;
 mod replies;
 
+pub(super) use acts::is_release;
 pub(super) use replies::Heard;
 
 use core::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use acts::{Acts, Aged, is_late};
 
 use super::bus::Pace;
 use super::command::{Act, Command};
@@ -23,9 +27,7 @@ use super::frame::{Address, Block, Check, Header, Sequence, emit};
 use super::reply::{Capabilities, Identity, Keypad, Points};
 use super::secure::{Awaiting, Challenge, Channel, Scbk};
 use crate::credential::CardRead;
-use crate::limits::{
-    OSDP_ACT_AGE_MAX, OSDP_ACTS_MAX, OSDP_DATA_MAX, OSDP_OFFLINE_AFTER, OSDP_SENT_MAX, OSDP_TRIES_MAX,
-};
+use crate::limits::{OSDP_DATA_MAX, OSDP_OFFLINE_AFTER, OSDP_SENT_MAX, OSDP_TRIES_MAX};
 use crate::wire::{NoRoom, Writer};
 
 /// How matters stand with a device.
@@ -86,11 +88,13 @@ pub enum What {
         /// Its power has failed, or has been away.
         power: bool,
     },
+    /// Somebody tampers with a reader attached to it, or has taken one off; `false` when that is over.
+    ReaderTamper(bool),
     /// The inputs, when one has changed or they are first known.
     Inputs {
         /// As they are.
         points: Points,
-        /// Those that have changed since they were last told.
+        /// Those that have changed since they were last told, by whatever channel; at first those that are not at rest.
         changed: u32,
     },
     /// The outputs, likewise.
@@ -99,6 +103,12 @@ pub enum What {
         points: Points,
         /// Those that have changed since they were last told.
         changed: u32,
+    },
+    /// An output was not switched, as far as is known: the act was given up, and with it what was asked for behind it by the
+    /// same answer. No light says *pass* at an arm that is locked.
+    ReleaseLost {
+        /// It was sent, and nothing says that it was not done.
+        may_be_done: bool,
     },
     /// Somebody must look into it. Told once until the device is in service.
     Alarm(Alarm),
@@ -120,6 +130,7 @@ enum Phase {
     KeySet,
     Capabilities,
     Local,
+    Readers,
     Inputs,
     Outputs,
     Serving,
@@ -164,7 +175,7 @@ struct Pending {
     busy_since: Option<Duration>,
     /// What it asks for, and since when.
     #[zeroize(skip)]
-    act: Option<(Act, Duration)>,
+    act: Option<Aged>,
 }
 
 /// A device at one address.
@@ -183,9 +194,15 @@ pub struct Device {
     state: State,
     /// When it last answered anything.
     heard: Duration,
+    /// What was last told of these outlives the channel: what changes while another is opened is told behind it.
     local: Option<(bool, bool)>,
+    reader_tamper: bool,
     inputs: Option<Points>,
     outputs: Option<Points>,
+    /// Handshakes in a row in which it has not shown its key.
+    doubts: u8,
+    /// Handshakes in a row that have come to nothing.
+    openings: u8,
     /// Told, and not over.
     alarm: Option<Alarm>,
     pub(super) pace: Pace,
@@ -216,8 +233,11 @@ impl Device {
             state: State::Offline,
             heard: Duration::ZERO,
             local: None,
+            reader_tamper: false,
             inputs: None,
             outputs: None,
+            doubts: 0,
+            openings: 0,
             alarm: None,
             pace: Pace::default(),
         }
@@ -264,13 +284,14 @@ impl Device {
         self.install.is_some()
     }
 
-    /// Has it do `act` when its turn comes, if that is soon enough. A channel that breaks meanwhile is opened anew first.
+    /// Has it do `act` when its turn comes, if that is soon enough for whoever has waited since `since`. A channel that breaks
+    /// meanwhile is opened anew first.
     ///
     /// # Errors
     /// [`NoRoom`] when too many wait, or the device neither is in service nor comes into it.
-    pub fn act(&mut self, now: Duration, act: Act) -> Result<(), NoRoom> {
+    pub fn act(&mut self, since: Duration, act: Act) -> Result<(), NoRoom> {
         let is_there = matches!(self.state, State::Online | State::Opening);
-        if is_there { self.acts.push(act, now) } else { Err(NoRoom) }
+        if is_there { self.acts.push((act, since)) } else { Err(NoRoom) }
     }
 
     /// Whether an act could go out now.
@@ -278,7 +299,8 @@ impl Device {
         self.phase == Phase::Serving && self.pending.is_none() && !self.acts.is_empty()
     }
 
-    /// Follows time: windows end, and so does patience with a silent device.
+    /// Follows time: windows end, and so does patience with a silent device. An act that was sent and not answered is given up
+    /// when it has become late, and the channel with it: the same bytes, taken later, would do it for whoever stands there then.
     pub(super) fn follow(&mut self, now: Duration, notes: &mut dyn Notes) {
         if self.install.as_ref().is_some_and(|install| install.until <= now) {
             self.end_install();
@@ -286,20 +308,22 @@ impl Device {
         }
         if self.state != State::Offline && now.saturating_sub(self.heard) >= OSDP_OFFLINE_AFTER {
             self.state = State::Offline;
-            self.alarm = None;
+            (self.alarm, self.doubts, self.openings) = (None, 0, 0);
             self.restart();
             notes.what(What::Offline);
         }
+        if self.pending.as_ref().and_then(|pending| pending.act).is_some_and(|act| is_late(act, now)) {
+            self.restart();
+        }
+        self.acts.expire(now);
+        self.acts.tell(notes);
     }
 
     /// The frame to send now: the one that was not answered, byte for byte, or the next.
-    pub(super) fn speak(&mut self, now: Duration, entropy: &mut dyn FnMut(&mut [u8]), notes: &mut dyn Notes) -> &[u8] {
+    pub(super) fn speak(&mut self, entropy: &mut dyn FnMut(&mut [u8])) -> &[u8] {
         if self.pending.is_none() {
             // Whatever does not fit would be a defect in the limits; nothing is sent then, and the device goes offline.
-            self.pending = self.next(now, entropy).ok();
-        }
-        for _ in 0..core::mem::take(&mut self.acts.lost) {
-            notes.fault(Fault::ActLost);
+            self.pending = self.next(entropy).ok();
         }
         self.pending.as_ref().map_or(&[], |pending| &pending.bytes[..pending.len])
     }
@@ -312,13 +336,13 @@ impl Device {
         }
         let Some(pending) = self.pending.as_mut() else { return };
         pending.tries = pending.tries.saturating_add(1);
-        // In service the same frame is tried until the device counts as offline.
+        // In service the same frame is tried until the device counts as offline, or until what it asks for is late.
         if self.phase != Phase::Serving && pending.tries >= OSDP_TRIES_MAX {
             self.restart();
         }
     }
 
-    fn next(&mut self, now: Duration, entropy: &mut dyn FnMut(&mut [u8])) -> Result<Pending, NoRoom> {
+    fn next(&mut self, entropy: &mut dyn FnMut(&mut [u8])) -> Result<Pending, NoRoom> {
         match self.phase {
             Phase::Identity => {
                 self.sequence = Sequence::FIRST;
@@ -346,9 +370,10 @@ impl Device {
             }
             Phase::Capabilities => self.secured(&Command::Capabilities),
             Phase::Local => self.secured(&Command::LocalStatus),
+            Phase::Readers => self.secured(&Command::ReaderStatus),
             Phase::Inputs => self.secured(&Command::InputStatus),
             Phase::Outputs => self.secured(&Command::OutputStatus),
-            Phase::Serving => match self.acts.pop(now) {
+            Phase::Serving => match self.acts.pop() {
                 Some(act) => Ok(Pending { act: Some(act), ..self.secured(&Command::Act(act.0))? }),
                 None => self.secured(&Command::Poll),
             },
@@ -412,7 +437,7 @@ impl Device {
         self.phase = Phase::Identity;
         self.secure = Secure::No;
         match self.pending.take().and_then(|pending| pending.act) {
-            Some((Act::Output { .. }, _)) => self.acts.lost += 1,
+            Some(release @ (Act::Output { .. }, _)) => self.acts.lose(release, true),
             Some(act) => self.acts.put_back(act),
             None => {}
         }
@@ -421,53 +446,13 @@ impl Device {
         }
     }
 
+    /// Whether something was said to it that it has not answered.
+    pub(super) const fn owes(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Whether the device is waited for only as long as an absent one.
     pub(super) fn is_probed(&self) -> bool {
         self.state == State::Offline
-    }
-}
-
-/// The acts that wait, oldest first, and since when each does.
-#[derive(Default)]
-struct Acts {
-    waiting: [Option<(Act, Duration)>; OSDP_ACTS_MAX],
-    len: usize,
-    /// Those that were given up and are not counted yet.
-    lost: u32,
-}
-
-impl Acts {
-    fn push(&mut self, act: Act, now: Duration) -> Result<(), NoRoom> {
-        *self.waiting.get_mut(self.len).ok_or(NoRoom)? = Some((act, now));
-        self.len += 1;
-        Ok(())
-    }
-
-    /// Puts `act` before all others; if there is no room, it is lost.
-    fn put_back(&mut self, act: (Act, Duration)) {
-        if self.len < OSDP_ACTS_MAX {
-            self.waiting.rotate_right(1);
-            self.waiting[0] = Some(act);
-            self.len += 1;
-        } else {
-            self.lost += 1;
-        }
-    }
-
-    /// The oldest that is not too old.
-    fn pop(&mut self, now: Duration) -> Option<(Act, Duration)> {
-        while let Some(first) = self.waiting[0].take() {
-            self.waiting.rotate_left(1);
-            self.len -= 1;
-            if now.saturating_sub(first.1) < OSDP_ACT_AGE_MAX {
-                return Some(first);
-            }
-            self.lost += 1;
-        }
-        None
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.len == 0
     }
 }

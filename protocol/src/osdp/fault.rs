@@ -27,11 +27,11 @@ labelled! {
         NoReply = "no_reply";
         /// What looked like a frame had a wrong check or layout.
         Damaged = "damaged";
-        /// A frame came while none was awaited.
+        /// A reply came while none was awaited, and none is due from who sent it.
         Unasked = "unasked";
         /// A command came: an echo, or another control panel on the line.
         NotAReply = "not_a_reply";
-        /// It came from another address than was asked.
+        /// It came from another address than was asked, and none is due from there.
         WrongAddress = "wrong_address";
         /// Its sequence number is not the command's.
         WrongSequence = "wrong_sequence";
@@ -47,7 +47,7 @@ labelled! {
         Refused = "refused";
         /// The device was busy.
         Busy = "busy";
-        /// An act found no room, waited for too long, or was a release whose channel broke.
+        /// An act found no room, waited for too long, was a release whose channel broke or that was refused, or stood behind one.
         ActLost = "act_lost";
         /// An event found no room.
         EventLost = "event_lost";
@@ -63,7 +63,9 @@ labelled! {
         NotEnrolled = "not_enrolled";
         /// The device says that it has no secure channel. It is not spoken to without.
         NoSecureChannel = "no_secure_channel";
-        /// The device can do other things than when it was enrolled.
+        /// The device answers, and no channel comes about.
+        NoChannel = "no_channel";
+        /// The device can do other things than when it was enrolled, or what it can do cannot be read.
         CapabilitiesChanged = "capabilities_changed";
         /// A channel broke by a frame that was not authentic.
         ChannelBroken = "channel_broken";

@@ -180,6 +180,7 @@ impl core::fmt::Debug for Raw<'_> {
 /// Keys that were pressed; a star comes as 0x7F, a hash as 0x0D. Never shown: they may be a person's secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Keypad {
+    reader: u8,
     digits: [u8; OSDP_DIGITS_MAX],
     len: u8,
 }
@@ -191,6 +192,12 @@ impl core::fmt::Debug for Keypad {
 }
 
 impl Keypad {
+    /// Which of the device's readers.
+    #[must_use]
+    pub const fn reader(&self) -> u8 {
+        self.reader
+    }
+
     /// The keys.
     #[must_use]
     pub fn digits(&self) -> &[u8] {
@@ -323,10 +330,9 @@ fn raw<'a>(at: &mut Cursor<'a>) -> Result<Raw<'a>, Malformed> {
 }
 
 fn keypad(at: &mut Cursor<'_>) -> Result<Keypad, Malformed> {
-    at.u8("reader")?;
-    let len = at.u8("digits")?;
+    let (reader, len) = (at.u8("reader")?, at.u8("digits")?);
     let mut digits = [0; OSDP_DIGITS_MAX];
     let room = digits.get_mut(..usize::from(len)).ok_or(Malformed::Value("digits"))?;
     room.copy_from_slice(at.bytes(usize::from(len), "digits")?);
-    Ok(Keypad { digits, len })
+    Ok(Keypad { reader, digits, len })
 }

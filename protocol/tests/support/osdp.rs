@@ -32,10 +32,13 @@ pub(crate) struct Peripheral {
     /// Answers so many commands with *busy* first.
     pub(crate) busy: u32,
     pub(crate) inputs: Vec<u8>,
+    pub(crate) readers: Vec<u8>,
     /// Commands that it refuses, as libosdp does: with a MAC, and not encrypted.
     pub(crate) refuses: Vec<u8>,
-    /// Says what it has to say with a MAC and not encrypted.
+    /// Says whatever it says with a MAC and not encrypted.
     pub(crate) is_open: bool,
+    /// Answers a challenge by the other key with its own, and does not refuse it.
+    pub(crate) has_its_way: bool,
     /// Refuses frames with a CRC.
     pub(crate) sums_only: bool,
     pub(crate) polls: u64,
@@ -59,8 +62,10 @@ impl Peripheral {
             told: Vec::new(),
             busy: 0,
             inputs: vec![0, 0],
+            readers: vec![0],
             refuses: Vec::new(),
             is_open: false,
+            has_its_way: false,
             sums_only: false,
             polls: 0,
             heard_in_clear: 0,
@@ -133,14 +138,15 @@ impl Peripheral {
 
     fn challenged(&mut self, frame: &Frame<'_>, value: u8) -> Vec<u8> {
         let Header { sequence, check, .. } = frame.header;
-        if (value == 0) != self.key.is(&Scbk::DEFAULT) {
+        let ours = u8::from(!self.key.is(&Scbk::DEFAULT));
+        if value != ours && !self.has_its_way {
             return self.reply(sequence, check, None, 0x41, &[6]);
         }
         self.random = self.random.wrapping_add(1);
         let (made, answered) = answer(&self.key, frame.data.try_into().unwrap(), [7; 8], [self.random; 8]);
         self.answered = Some(answered);
         let data = [&made.client[..], &made.random, &made.cryptogram].concat();
-        let block = Block::Handshake { step: Block::DEVICE_CRYPTOGRAM, value };
+        let block = Block::Handshake { step: Block::DEVICE_CRYPTOGRAM, value: ours };
         self.reply(sequence, check, Some(block), 0x76, &data)
     }
 
@@ -165,7 +171,7 @@ impl Peripheral {
         };
         let refused = self.refuses.contains(&frame.code);
         let (code, data) = if refused { (0x41, vec![3]) } else { self.obey(frame.code, opened.data()) };
-        let is_open = refused || self.is_open && !data.is_empty() && frame.code == 0x60;
+        let is_open = refused || self.is_open && !data.is_empty();
         let header = Header { is_reply: true, ..frame.header };
         let mut out = vec![0xa5; 256];
         let channel = self.channel.as_mut().unwrap();
@@ -189,6 +195,7 @@ impl Peripheral {
             0x64 => (0x48, vec![0, 0]),
             0x65 => (0x49, self.inputs.clone()),
             0x66 => (0x4a, vec![0]),
+            0x67 => (0x4b, self.readers.clone()),
             0x75 => {
                 self.key = Scbk::new(data[2..].try_into().unwrap()).unwrap();
                 (0x40, Vec::new())

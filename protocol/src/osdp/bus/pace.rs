@@ -81,6 +81,11 @@ impl Pace {
         self.due = now + pause;
     }
 
+    /// It has answered when it was no longer waited for, so that next time it is for as long as any.
+    pub(super) fn answered_late(&mut self, now: Duration, heard: Heard, is_opening: bool) {
+        self.answered(now, OSDP_REPLY_DELAY, OSDP_REPLY_DELAY, heard, is_opening);
+    }
+
     /// It has not answered in a slot that took `took`. A reply is lost at times: the first time it is asked again at once.
     pub(super) fn unanswered(&mut self, now: Duration, took: Duration, is_probed: bool) {
         self.misses = self.misses.saturating_add(1);

@@ -2,14 +2,18 @@
 
 use core::time::Duration;
 
+use super::acts::{Aged, is_release};
 use super::{Device, Notes, Phase, Secure, State, What, Which};
-use crate::limits::OSDP_BUSY_MAX;
+use crate::limits::{OSDP_BUSY_MAX, OSDP_DOUBTS_MAX, OSDP_OPENINGS_MAX};
 use crate::osdp::card::card;
 use crate::osdp::command::code as command;
 use crate::osdp::fault::{Alarm, Fault};
 use crate::osdp::frame::{Block, Check, Frame, Sequence};
 use crate::osdp::reply::{Capabilities, Points, Refusal, Reply, code};
 use crate::osdp::secure::{DeviceCryptogram, NotOpened};
+
+/// The one reader of a device that is listened to.
+const READER: u8 = 0;
 
 /// Whether the device is still waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub(in crate::osdp) enum Heard {
 }
 
 impl Device {
-    /// Takes a `frame` that has come from this device's address while it was waited for.
+    /// Takes a `frame` that has come from this device's address.
     pub(in crate::osdp) fn hear(&mut self, now: Duration, frame: &Frame<'_>, notes: &mut dyn Notes) -> Heard {
         let Some(pending) = &self.pending else { return Heard::NotYet };
         let is_busy = frame.block.is_none() && frame.code == code::BUSY && frame.data.is_empty();
@@ -59,8 +63,8 @@ impl Device {
             Ok(opened) => opened,
             Err(NotOpened::Malformed) => {
                 notes.fault(Fault::Malformed);
-                self.answered(now);
-                return Heard::Answered;
+                let (asked, _) = self.answered(now);
+                return self.take_unread(asked, notes);
             }
             Err(NotOpened::Clear) => {
                 notes.fault(Fault::Clear);
@@ -79,34 +83,38 @@ impl Device {
                 return Heard::Answered;
             }
         };
-        let asked = self.answered(now);
+        let (asked, act) = self.answered(now);
         // Devices say no without encrypting why; anything else that others could have read is not taken.
         let is_open = frame.block == Some(Block::Authentic) && !frame.data.is_empty();
         if is_open && frame.code != code::NAK {
             notes.fault(Fault::Clear);
-            return Heard::Answered;
+            return self.take_unread(asked, notes);
         }
         match Reply::parse(frame.code, opened.data()) {
+            Ok(Reply::Nak(refusal)) => {
+                if let Some((release, may_be_done)) = act.filter(|(act, _)| is_release(act.0)) {
+                    self.acts.lose(release, may_be_done);
+                }
+                self.take_refusal(asked, refusal, notes)
+            }
             Ok(reply) => self.take_secured(asked, &reply, notes),
             Err(_) => {
                 notes.fault(Fault::Malformed);
-                Heard::Answered
+                self.take_unread(asked, notes)
             }
         }
     }
 
-    /// The command has been answered; gives its code.
-    fn answered(&mut self, now: Duration) -> u8 {
+    /// The command has been answered; gives its code, and the act that it was with whether another copy of it was sent before.
+    fn answered(&mut self, now: Duration) -> (u8, Option<(Aged, bool)>) {
         self.heard = now;
         self.sequence = self.sequence.next();
-        self.pending.take().map_or(0, |pending| pending.code)
+        let Some(pending) = self.pending.take() else { return (0, None) };
+        (pending.code, pending.act.map(|act| (act, pending.tries > 0)))
     }
 
-    /// An authentic reply to the command `asked`.
+    /// An authentic reply, but for a refusal, to the command `asked`.
     fn take_secured(&mut self, asked: u8, reply: &Reply<'_>, notes: &mut dyn Notes) -> Heard {
-        if let Reply::Nak(refusal) = reply {
-            return self.take_refusal(asked, *refusal, notes);
-        }
         let is_polled = asked == command::POLL;
         match *reply {
             Reply::Ack if asked == command::KEY_SET => self.use_new_key(),
@@ -117,26 +125,31 @@ impl Device {
                     notes.what(What::Local { tamper, power });
                 }
             }
-            Reply::Inputs(points) if is_polled || asked == command::INPUT_STATUS => {
-                if let Some(changed) = changed(&mut self.inputs, points) {
-                    notes.what(What::Inputs { points, changed });
-                    return self.proceed(asked, Heard::Used, notes);
+            Reply::Readers(points) if is_polled || asked == command::READER_STATUS => {
+                let is_tampered = points.active != 0;
+                if core::mem::replace(&mut self.reader_tamper, is_tampered) != is_tampered {
+                    notes.what(What::ReaderTamper(is_tampered));
                 }
+            }
+            Reply::Inputs(points) if is_polled || asked == command::INPUT_STATUS => {
+                let heard = if self.take_inputs(points, notes) { Heard::Used } else { Heard::Answered };
+                return self.proceed(asked, heard, notes);
             }
             Reply::Outputs(points) if is_polled || asked == command::OUTPUT_STATUS || asked == command::OUTPUT => {
                 if let Some(changed) = changed(&mut self.outputs, points) {
                     notes.what(What::Outputs { points, changed });
                 }
             }
-            Reply::Raw(raw) if is_polled => {
+            // Another reader's cards mean another way through the portal, and nobody has said which.
+            Reply::Raw(raw) if is_polled && raw.reader == READER => {
                 notes.what(card(&raw).map_or(What::UnknownCard, What::Card));
                 return Heard::Used;
             }
-            Reply::Keypad(keypad) if is_polled => {
+            Reply::Keypad(keypad) if is_polled && keypad.reader() == READER => {
                 notes.what(What::Keypad(keypad));
                 return Heard::Used;
             }
-            Reply::Readers(_) | Reply::Other(_) if is_polled => {}
+            Reply::Other(_) if is_polled => {}
             _ => notes.fault(Fault::Unexpected),
         }
         self.proceed(asked, Heard::Answered, notes)
@@ -146,11 +159,13 @@ impl Device {
     fn proceed(&mut self, asked: u8, heard: Heard, notes: &mut dyn Notes) -> Heard {
         self.phase = match (self.phase, asked) {
             (Phase::Capabilities, command::CAPABILITIES) => Phase::Local,
-            (Phase::Local, command::LOCAL_STATUS) => Phase::Inputs,
+            (Phase::Local, command::LOCAL_STATUS) => Phase::Readers,
+            (Phase::Readers, command::READER_STATUS) => Phase::Inputs,
             (Phase::Inputs, command::INPUT_STATUS) => Phase::Outputs,
             (Phase::Outputs, command::OUTPUT_STATUS) => {
                 self.state = State::Online;
                 self.alarm = self.alarm.filter(|alarm| *alarm == Alarm::CapabilitiesChanged);
+                self.openings = 0;
                 notes.what(What::Online);
                 Phase::Serving
             }
@@ -166,19 +181,41 @@ impl Device {
                 self.restart();
                 Heard::Answered
             }
-            _ if asked == command::KEY_SET => {
-                self.restart();
-                Heard::Refused
-            }
-            // What it does not know it is not asked again on the way into service; an act is lost. Inputs of which nothing is said
-            // are at rest.
-            _ => {
-                if asked == command::INPUT_STATUS {
-                    self.inputs.get_or_insert_default();
-                }
-                self.proceed(asked, Heard::Answered, notes)
-            }
+            _ => self.take_nothing(asked, notes),
         }
+    }
+
+    /// A reply to `asked` that is authentic, and cannot be read or should not have been readable.
+    fn take_unread(&mut self, asked: u8, notes: &mut dyn Notes) -> Heard {
+        if asked == command::CAPABILITIES {
+            self.raise(Alarm::CapabilitiesChanged, notes);
+        }
+        self.take_nothing(asked, notes)
+    }
+
+    /// What the device does not say it is not asked again on the way into service; an act is lost. Inputs of which nothing is said
+    /// are at rest.
+    fn take_nothing(&mut self, asked: u8, notes: &mut dyn Notes) -> Heard {
+        match asked {
+            command::KEY_SET => {
+                self.restart();
+                return Heard::Refused;
+            }
+            command::INPUT_STATUS => {
+                self.take_inputs(Points::default(), notes);
+            }
+            _ => {}
+        }
+        self.proceed(asked, Heard::Answered, notes)
+    }
+
+    /// Whether anything is new.
+    fn take_inputs(&mut self, points: Points, notes: &mut dyn Notes) -> bool {
+        let changed = changed(&mut self.inputs, points);
+        if let Some(changed) = changed {
+            notes.what(What::Inputs { points, changed });
+        }
+        changed.is_some()
     }
 
     fn use_new_key(&mut self) {
@@ -226,9 +263,10 @@ impl Device {
                 self.phase = Phase::Challenge;
                 Heard::Answered
             }
-            Reply::DeviceCryptogram(cryptogram) if self.phase == Phase::Challenge && frame.block == wanted => {
+            Reply::DeviceCryptogram(cryptogram) if self.phase == Phase::Challenge && is_step(frame, wanted) => {
                 self.answered(now);
-                self.take_cryptogram(&cryptogram, notes)
+                // With another value in the block the device has the other key.
+                if frame.block == wanted { self.take_cryptogram(&cryptogram, notes) } else { self.try_other_key(notes) }
             }
             Reply::FirstMac(mac) if self.phase == Phase::Cryptogram => {
                 self.answered(now);
@@ -255,6 +293,13 @@ impl Device {
         if self.key.is_none() {
             return self.refuse(Alarm::NotEnrolled, notes);
         }
+        self.openings += 1;
+        if self.openings > OSDP_OPENINGS_MAX {
+            let heard = self.refuse(Alarm::NoChannel, notes);
+            // One more behind each pause.
+            self.openings = OSDP_OPENINGS_MAX - 1;
+            return heard;
+        }
         self.phase = Phase::Challenge;
         Heard::Answered
     }
@@ -267,6 +312,11 @@ impl Device {
                 Heard::Answered
             }
             (Phase::Challenge, Refusal::NoSecureChannel) => self.refuse(Alarm::NoSecureChannel, notes),
+            // It has not got as far as the key: the frame was hit.
+            (Phase::Challenge | Phase::Cryptogram, Refusal::Check | Refusal::Length | Refusal::Sequence) => {
+                self.restart();
+                Heard::Answered
+            }
             (Phase::Challenge | Phase::Cryptogram, _) => self.try_other_key(notes),
             _ => {
                 self.restart();
@@ -291,7 +341,7 @@ impl Device {
         let Secure::Awaiting(awaiting, _) = &self.secure else { return Heard::Answered };
         let Ok(channel) = awaiting.confirmed(mac) else { return self.try_other_key(notes) };
         self.secure = Secure::Open(channel);
-        (self.local, self.inputs, self.outputs) = (None, None, None);
+        self.doubts = 0;
         self.phase = match (self.which, self.install.take_if(|_| self.which == Which::New)) {
             (Which::New, Some(done)) => {
                 self.key = Some(done.key);
@@ -307,12 +357,15 @@ impl Device {
         Heard::Answered
     }
 
-    /// The device has not shown that it has the key. In an install window another is tried, each by turns.
+    /// The device has not shown that it has the key. It is asked again before that is believed; in an install window another key is
+    /// tried, each by turns.
     fn try_other_key(&mut self, notes: &mut dyn Notes) -> Heard {
-        if self.install.is_none() {
-            return self.refuse(Alarm::WrongKey, notes);
-        }
         self.restart();
+        if self.install.is_none() {
+            self.doubts = self.doubts.saturating_add(1);
+            let is_wrong = self.doubts >= OSDP_DOUBTS_MAX;
+            return if is_wrong { self.refuse(Alarm::WrongKey, notes) } else { Heard::Answered };
+        }
         self.which = match self.which {
             Which::Default => Which::New,
             Which::New if self.key.is_some() => Which::Own,
@@ -324,6 +377,7 @@ impl Device {
     fn refuse(&mut self, alarm: Alarm, notes: &mut dyn Notes) -> Heard {
         self.raise(alarm, notes);
         self.restart();
+        self.openings = 0;
         self.state = State::Refused;
         Heard::Refused
     }
@@ -335,9 +389,17 @@ impl Device {
     }
 }
 
-/// Which points differ from what was known, if any do or nothing was.
+/// Whether `frame` is of the handshake's step that is `wanted`, whatever it says there.
+const fn is_step(frame: &Frame<'_>, wanted: Option<Block>) -> bool {
+    match (frame.block, wanted) {
+        (Some(Block::Handshake { step, .. }), Some(Block::Handshake { step: wanted, .. })) => step == wanted,
+        _ => false,
+    }
+}
+
+/// Which points differ from what was known, if any do or nothing was. Before anything was known all were at rest.
 fn changed(known: &mut Option<Points>, points: Points) -> Option<u32> {
     let before = known.replace(points);
-    let changed = before.map_or(0, |before| before.active ^ points.active);
+    let changed = before.unwrap_or_default().active ^ points.active;
     (before != Some(points)).then_some(changed)
 }
