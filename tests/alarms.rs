@@ -1,4 +1,5 @@
-//! The alerting rules: each fires by what it is for and by nothing else, and a real Prometheus finds what they ask for.
+//! What the city's people look at: each alert fires by what it is for and by nothing else, and a real Prometheus finds what the
+//! rules and the panels of the dashboards ask for.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -11,10 +12,14 @@ use kalitka_tests::crowd::{Asking, Crowd};
 use kalitka_tests::prometheus::{Prometheus, program, rules_folder};
 use kalitka_tests::random::seed;
 use kalitka_tests::site::{BOUND, Site};
+use kalitka_tests::tree::root;
 use kalitka_tests::wait::until;
+use serde_json::Value;
 
 const CASES: [&str; 2] = ["rules_test.yml", "rules_days_test.yml"];
 const HOLDERS: u32 = 300;
+/// What Grafana takes for its variable at one scrape a second.
+const RATE_INTERVAL: &str = "4s";
 const EVERY: Duration = Duration::from_millis(20);
 
 fn page(name: &str) -> String {
@@ -53,6 +58,46 @@ fn each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
     }
 }
 
+const DASHBOARDS: [&str; 2] = ["building.json", "fleet.json"];
+/// Columns of a dashboard.
+const WIDTH: u64 = 24;
+
+fn dashboard(name: &str) -> Value {
+    serde_json::from_slice(&fs::read(root().join("deploy/grafana").join(name)).unwrap()).unwrap()
+}
+
+/// The panels of a dashboard that show something.
+fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
+}
+
+/// What a panel asks for.
+fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
+    panel["targets"].as_array().unwrap().iter().map(|target| target["expr"].as_str().unwrap())
+}
+
+#[test]
+fn dashboards_say_what_each_panel_means_ask_the_source_that_is_chosen_and_cover_no_panel() {
+    for name in DASHBOARDS {
+        let dashboard = dashboard(name);
+        let (mut ids, mut covered) = (BTreeSet::new(), BTreeSet::new());
+        for panel in dashboard["panels"].as_array().unwrap() {
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel:#}");
+            let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+            assert!(w > 0 && h > 0 && x + w <= WIDTH, "{panel:#}");
+            let fields = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
+            fields.for_each(|field| assert!(covered.insert(field), "{field:?} is covered twice: {panel:#}"));
+        }
+        for panel in panels(&dashboard) {
+            let says = |key: &str| panel[key].as_str().is_some_and(|text| !text.is_empty());
+            assert!(says("title") && says("description"), "{panel:#}");
+            let sources = panel["targets"].as_array().unwrap().iter().chain([panel]).map(|of| &of["datasource"]["uid"]);
+            sources.for_each(|source| assert_eq!(source, "${datasource}", "{panel:#}"));
+            assert!(expressions(panel).count() > 0, "{panel:#}");
+        }
+    }
+}
+
 /// The names of metrics in `expression`.
 fn metrics_in(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
@@ -63,7 +108,7 @@ fn metrics_in(expression: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn real_prometheus_finds_what_every_rule_asks_for_and_no_alert_fires_on_a_good_day() {
+fn real_prometheus_finds_what_every_rule_and_panel_asks_for_and_no_alert_fires_on_a_good_day() {
     let mut city = City::of(Site::new(HOLDERS));
     city.start_hub();
     city.enrol();
@@ -90,6 +135,12 @@ fn real_prometheus_finds_what_every_rule_asks_for_and_no_alert_fires_on_a_good_d
         missing.extend(metrics.into_iter().filter(|metric| prometheus.query(metric).is_empty()));
     }
     assert!(missing.is_empty(), "rules ask for what nobody says: {missing:?}");
+    let chosen =
+        |expression: &str| expression.replace("$instance", city.site.http()).replace("$__rate_interval", RATE_INTERVAL);
+    let dashboards = DASHBOARDS.map(dashboard);
+    let asked = dashboards.iter().flat_map(panels).flat_map(expressions).map(chosen);
+    let empty: Vec<String> = asked.filter(|expression| prometheus.query(expression).is_empty()).collect();
+    assert!(empty.is_empty(), "panels that show nothing: {empty:#?}");
     assert!(crowd.receipted() > 0 && crowd.fares().wrong == 0);
     // The ports that were made up are the only thing amiss.
     let amiss = ["KalitkaSerialPortGone", "KalitkaOsdpDeviceAway"];
