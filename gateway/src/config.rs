@@ -305,9 +305,19 @@ impl Config {
         })?;
         self.check_amounts()?;
         osdp::check(&self.osdp)?;
+        self.check_ports()?;
         self.publishers()?;
         self.operators()?;
         self.texts().map(|_| ())
+    }
+
+    /// No port is both a reader's and a line of OSDP devices: one of the two would wait for the other for ever.
+    fn check_ports(&self) -> Result<(), String> {
+        let is_serial = |line: &&osdp::Settings| self.serial.iter().any(|port| port.port == line.port);
+        self.osdp.iter().find(is_serial).map_or(Ok(()), |line| {
+            let port = line.port.display();
+            Err(format!("osdp.port: `{port}` is in [[serial]] too; leave it where what hangs on it belongs"))
+        })
     }
 
     fn check_threads(&self) -> Result<(), String> {

@@ -191,6 +191,10 @@ pub(crate) const OSDP_REPORTS_MAX: usize = 256;
 pub(crate) const OSDP_ORDERS_MAX: usize = 4;
 /// Bytes that are taken from a line at a time.
 pub(crate) const OSDP_READ_MAX: usize = 1024;
+/// How often port and socket are asked for more in one look of a line: noise that never ends keeps nothing else waiting.
+pub(crate) const OSDP_READS_A_LOOK: usize = 16;
+/// What was learnt of devices and waits for the disk: each install window gives two of them.
+pub(crate) const OSDP_LEARNT_MAX: usize = 64;
 /// How often a line looks after what is not due by itself: keys, counters, a port that is gone.
 pub(crate) const OSDP_TICK: Duration = Duration::from_millis(250);
 /// How often a port that is not there is looked for.

@@ -278,9 +278,7 @@ impl Threads {
     /// # Errors
     /// [`Failure::Environment`] when it did not answer in time: nothing that was receipted is lost by it.
     fn stop(self) -> Result<(), Failure> {
-        if let Some(lines) = self.lines {
-            lines.stop();
-        }
+        let device_keys = self.lines.map(osdp::Running::stop);
         if let Some(serial) = self.serial {
             serial.stop();
         }
@@ -289,7 +287,8 @@ impl Threads {
         let (done, all_done) = sync_channel(1);
         let waits = move || {
             self.door.wait_to_hand_in(Work::Stop);
-            for (name, thread) in [("journal", self.journal), ("stamps", self.keeper), ("adopter", self.adopter)] {
+            let threads = [("journal", self.journal), ("stamps", self.keeper), ("adopter", self.adopter)];
+            for (name, thread) in threads.into_iter().chain(device_keys.map(|thread| ("osdp keys", thread))) {
                 if thread.join().is_err() {
                     tracing::error!(thread = name, "a thread had panicked");
                 }

@@ -1,8 +1,9 @@
 """A peripheral device on a line, played by libosdp.
 
 Arguments: the line's file descriptor, the device's address, its key in hex or "-" for none.
-Standard input: one JSON object a line, {"card": HEX, "bits": N} or {"inputs": [0, 1]}.
-Standard output: one JSON object a line: {"secure": true}, and each command that the device was given.
+Standard input: one JSON object a line, {"card": HEX, "bits": N}, {"inputs": [0, 1]} or {"local": [TAMPER, POWER]}.
+Standard output: one JSON object a line: {"secure": true}, each command that the device was given, each status that it was asked
+for, and {"lost": EVENT} when libosdp takes an event no more.
 """
 
 import json
@@ -50,19 +51,35 @@ def say(what):
     print(json.dumps(what), flush=True)
 
 
-inputs = [0, 0, 0, 0]
+inputs, local = [0, 0, 0, 0], [0, 0]
+REPORTS = {
+    StatusReportType.Input: ("inputs", lambda: bytes(inputs)),
+    StatusReportType.Output: ("outputs", lambda: bytes(1)),
+    StatusReportType.Local: ("local", lambda: bytes(local)),
+}
+# The binding gives back an answer once more than it has taken it.
+ANSWERS = []
+
+
+def answer(report):
+    """The binding takes over the type of a status report that a handler gives, and neither its length nor its states, so that
+    libosdp refuses the command. It does take over the bytes of a key, and libosdp reads what it has taken over as a report all
+    the same: one byte for the type of a key, one for its length, then the key; four for the type of a report, four for the number
+    of its states, then those."""
+    key = bytes(2) + len(report).to_bytes(4, sys.byteorder) + report
+    answered = {"command": Command.Keyset, "type": 1, "data": key}
+    ANSWERS.extend([answered, answered])
+    return 0, answered
 
 
 def obey(command):
     name = NAMES.get(command["command"], "other")
     if name == "status":
-        if command["type"] == StatusReportType.Input:
-            return 0, dict(command, report=bytes(inputs))
-        if command["type"] == StatusReportType.Output:
-            return 0, dict(command, report=bytes(1))
-        if command["type"] == StatusReportType.Local:
-            return 0, dict(command, report=bytes(2))
-        return 0, None
+        if command["type"] not in REPORTS:
+            return -1, None
+        of, report = REPORTS[command["type"]]
+        say({"status": of})
+        return answer(report())
     told = {key: value.hex() if isinstance(value, bytes) else value for key, value in command.items()}
     say(dict(told, command=name))
     return 0, None
@@ -85,15 +102,18 @@ device = PeripheralDevice(
 def act(line):
     what = json.loads(line)
     if "card" in what:
-        device.ctx.submit_event({
+        event = {
             "event": Event.CardRead, "reader_no": 0, "direction": 0, "format": CardFormat.Unspecified,
             "length": what["bits"], "data": bytes.fromhex(what["card"]),
-        })
-    else:
+        }
+    elif "inputs" in what:
         inputs[:] = what["inputs"]
-        device.ctx.submit_event({
-            "event": Event.Status, "type": StatusReportType.Input, "report": bytes(inputs),
-        })
+        event = {"event": Event.Status, "type": StatusReportType.Input, "report": bytes(inputs)}
+    else:
+        local[:] = what["local"]
+        event = {"event": Event.Status, "type": StatusReportType.Local, "report": bytes(local)}
+    if not device.ctx.submit_event(event):
+        say({"lost": what})
 
 
 was_secure, rest = False, b""

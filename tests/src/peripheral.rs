@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -99,31 +99,49 @@ impl Peripheral {
         self.tell(&json!({ "inputs": inputs }));
     }
 
+    /// Sets whether somebody tampers with it, and whether its power has failed.
+    pub fn set_local(&mut self, tamper: u8, power: u8) {
+        self.tell(&json!({ "local": [tamper, power] }));
+    }
+
     fn tell(&mut self, what: &Value) {
         writeln!(self.input, "{what}").unwrap();
+    }
+
+    /// The next thing that the device says, if it says anything within `patience`.
+    pub fn hear(&mut self, patience: Duration) -> Option<Value> {
+        let said = match self.said.recv_timeout(patience) {
+            Ok(said) => said,
+            Err(RecvTimeoutError::Timeout) => return None,
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("the device's program has ended: {:?}", self.child.try_wait())
+            }
+        };
+        assert!(said["lost"].is_null(), "libosdp does not take an event: {said}");
+        if said["command"] == "keyset" {
+            self.key = said["data"].as_str().map(ToOwned::to_owned);
+        }
+        Some(said)
     }
 
     /// The next thing that the device says for which `is_wanted` holds; others go by.
     pub fn await_said(&mut self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let said = self.said.recv_timeout(BOUND).unwrap_or_else(|_| panic!("waited {BOUND:?} in vain for: {what}"));
-            if said["command"] == "keyset" {
-                self.key = said["data"].as_str().map(ToOwned::to_owned);
-            }
+            let said = self.hear(BOUND).unwrap_or_else(|| panic!("waited {BOUND:?} in vain for: {what}"));
             if is_wanted(&said) {
                 return said;
             }
         }
     }
 
-    /// Lets it say what it has to say, until it has been silent for `quiet`.
-    pub fn let_say(&self, quiet: Duration) {
-        while self.said.recv_timeout(quiet).is_ok() {}
+    /// What it says until it has been silent for `quiet`.
+    pub fn let_say(&mut self, quiet: Duration) -> Vec<Value> {
+        std::iter::from_fn(|| self.hear(quiet)).collect()
     }
 
     /// What it has said and nobody has heard.
-    pub fn said(&self) -> Vec<Value> {
-        self.said.try_iter().collect()
+    pub fn said(&mut self) -> Vec<Value> {
+        self.let_say(Duration::ZERO)
     }
 }
 

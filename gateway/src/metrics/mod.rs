@@ -27,7 +27,7 @@ use crate::journal::JournalTally;
 pub(crate) use histogram::Histogram;
 pub(crate) use kernel::KernelDrops;
 pub(crate) use line::LineMetrics;
-pub(crate) use osdp::OsdpTally;
+pub(crate) use osdp::{OsdpTally, unanswered};
 pub(crate) use tally::{Count, Tally};
 use uplink::UplinkCopies;
 

@@ -21,10 +21,23 @@ impl OsdpTally {
     }
 }
 
+/// Why cards are not answered by the core, as labels: their reader has no key, gets no answers at all, has asked about too many
+/// others, or has not been answered in time.
+pub(crate) mod unanswered {
+    pub(crate) const NO_KEY: &str = "no_key";
+    pub(crate) const FALL_BACK: &str = "fall_back";
+    pub(crate) const BUSY: &str = "busy";
+    pub(crate) const LATE: &str = "late";
+    pub(crate) const ALL: [&str; 4] = [NO_KEY, FALL_BACK, BUSY, LATE];
+}
+
 /// Registers at 0 what is counted by label.
 pub(super) fn register() {
     for fault in Fault::ALL {
         metrics::counter!(names::OSDP_FAULTS, "reason" => fault.label()).absolute(0);
+    }
+    for reason in unanswered::ALL {
+        metrics::counter!(names::OSDP_CARDS_UNANSWERED, "reason" => reason).absolute(0);
     }
     for alarm in Alarm::ALL {
         metrics::counter!(names::OSDP_ALARMS, "alarm" => alarm.label()).absolute(0);

@@ -1,8 +1,9 @@
 //! The devices' keys: in a file of the state folder that nobody but the gateway's user may read.
 //!
 //! A title, then a line for each reader: its number, its key as 32 hexadecimal digits, `new` until the device has shown that it
-//! has the key and then `set`, and what the device could do then, three bytes for each capability, or `-`. A key is in the file
-//! before it is said to a device: one that a device has and nobody else would have to be undone by hand.
+//! has the key and then `set`, what the device could do when it was given the key that it has, three bytes for each capability, or
+//! `-`, and the key in force while another waits to be set, or `-`. A key is in the file before it is said to a device: one that a
+//! device has and nobody else would have to be undone by hand.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -81,8 +82,9 @@ impl DeviceKeys {
         let key =
             Scbk::new(*bytes).ok_or_else(|| Failure::Environment("the random bytes are none; try again".into()))?;
         self.change(|kept| {
-            let former = kept.remove(&reader).map(|kept| kept.key);
-            kept.insert(reader, Kept { key: key.clone(), is_set: false, pinned: None, former });
+            // What the device could do with its former key holds as long as that does.
+            let (former, pinned) = kept.remove(&reader).map_or((None, None), |kept| (Some(kept.key), kept.pinned));
+            kept.insert(reader, Kept { key: key.clone(), is_set: false, pinned, former });
         })?;
         Ok(key)
     }
@@ -240,6 +242,20 @@ mod tests {
         assert!(!second.is(&first) && opened(folder.path()).of(101).0.unwrap().is(&first));
         keys.set(101).unwrap();
         assert!(opened(folder.path()).of(101).0.unwrap().is(&second));
+    }
+
+    #[test]
+    fn window_that_ends_without_a_key_leaves_what_the_device_could_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = opened(folder.path());
+        keys.for_window(101).unwrap();
+        keys.set(101).unwrap();
+        let pinned = Capabilities::parse(&[9, 1, 1]).unwrap();
+        keys.pin(101, pinned).unwrap();
+        keys.for_window(101).unwrap();
+        assert_eq!(opened(folder.path()).of(101).1, Some(pinned));
+        keys.set(101).unwrap();
+        assert_eq!(opened(folder.path()).of(101).1, None, "by its new key it says anew what it can do");
     }
 
     #[test]

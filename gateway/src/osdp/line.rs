@@ -4,17 +4,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use kalitka_core::{Entropy, Keys};
 use kalitka_protocol::limits::DATAGRAM_MAX;
 use kalitka_protocol::osdp::bus::{Event, Exchange};
 use kalitka_protocol::osdp::{Address, Alarm, Bus, Device, Fault, Line as Speed, State, Step, What};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_serial::SerialStream;
 
+use super::keeper::{self, Fact, Learnt};
 use super::keys::DeviceKeys;
 use super::seat::{Outcome, Seat, Start};
 use super::settings::Settings;
@@ -22,7 +27,7 @@ use super::{Boots, Shown};
 use crate::clock::Clock;
 use crate::entropy::SystemEntropy;
 use crate::failure::Failure;
-use crate::limits::{OSDP_PORT_RETRY, OSDP_READ_MAX, OSDP_TICK, OSDP_WAIT_MAX};
+use crate::limits::{LINE_WRITE_PATIENCE, OSDP_PORT_RETRY, OSDP_READ_MAX, OSDP_READS_A_LOOK, OSDP_TICK, OSDP_WAIT_MAX};
 use crate::metrics::{OsdpTally, names};
 use crate::published::Published;
 use crate::serial::port::{self, Parity, Speed as PortSpeed};
@@ -39,7 +44,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) gateway: SocketAddr,
     pub(super) keys: Arc<Published<Keys>>,
-    pub(super) device_keys: Arc<DeviceKeys>,
+    /// Who keeps what is learnt of devices.
+    pub(super) keeper: SyncSender<Learnt>,
     pub(super) boots: Boots,
     pub(super) tally: Arc<OsdpTally>,
 }
@@ -69,6 +75,7 @@ impl Line {
     pub(super) fn new(
         settings: Settings,
         shared: Arc<Shared>,
+        device_keys: &DeviceKeys,
         orders: mpsc::Receiver<Order>,
         shown: watch::Sender<Vec<Shown>>,
     ) -> Result<Self, Failure> {
@@ -76,11 +83,12 @@ impl Line {
             .map_err(|error| Failure::Environment(format!("cannot reach the gateway's own socket: {error}")))?;
         let Settings { port: path, baud, devices } = settings;
         let device = |of: &super::settings::DeviceSettings| {
-            let (key, pinned) = shared.device_keys.of(of.reader);
+            let (key, pinned) = device_keys.of(of.reader);
             // Checked with the configuration.
             Address::new(of.address).map(|address| Device::new(address, key, pinned))
         };
         let bus = Bus::new(Speed { baud }, devices.iter().filter_map(device).collect());
+        devices.iter().for_each(|of| power_failed(of.reader, false));
         let seats = devices.into_iter().map(Seat::new).collect();
         Ok(Self {
             shared,
@@ -106,13 +114,14 @@ impl Line {
         let mut datagram = [0; DATAGRAM_MAX];
         loop {
             let wait = self.advance().await;
+            let clock = self.shared.clock.clone();
             tokio::select! {
                 biased;
-                read = read(&mut self.port, &mut bytes) => self.take_bytes(read, &bytes),
+                read = read(&mut self.port, &mut bytes) => self.take_bytes(clock.monotonic(), read, &bytes),
                 received = self.socket.recv(&mut datagram) => {
                     // An error is of a datagram sent before: the gateway's sockets are gone or not there yet.
                     if let Ok(len) = received {
-                        self.take_datagram(&datagram[..len]);
+                        self.take_datagram(clock.monotonic(), &datagram[..len]);
                     }
                 }
                 order = self.orders.recv() => match order {
@@ -126,7 +135,7 @@ impl Line {
 
     /// Does all that is due; gives how long nothing is.
     async fn advance(&mut self) -> Duration {
-        let mut now = self.shared.clock.monotonic();
+        let mut now = self.look();
         if self.next_tick <= now {
             self.next_tick = now + OSDP_TICK;
             self.tick(now);
@@ -142,18 +151,20 @@ impl Line {
             seats_due = seats_due.min(self.seats[place].next_timeout());
         }
         let bus_due = loop {
-            now = self.shared.clock.monotonic();
+            now = self.look();
             let entropy = &mut self.entropy;
             let step = self.bus.poll(now, &mut |bytes| entropy.fill(bytes));
             let wait = match step {
                 Step::Wait(until) => Some(until),
                 Step::Send(frame) => {
                     let sent = match &mut self.port {
-                        Some(port) => port.write_all(frame).await,
-                        None => Ok(()),
+                        Some(port) => timeout(LINE_WRITE_PATIENCE, port.write_all(frame)).await,
+                        None => Ok(Ok(())),
                     };
-                    if let Err(error) = sent {
-                        self.lose_port(&error.to_string());
+                    match sent {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => self.lose_port(&error.to_string()),
+                        Err(_) => self.lose_port("it takes nothing"),
                     }
                     None
                 }
@@ -168,30 +179,53 @@ impl Line {
         due.saturating_sub(self.shared.clock.monotonic()).min(OSDP_WAIT_MAX)
     }
 
+    /// This moment, when all that had come by then has been taken: a thread that was held up gives nothing up of which the answer
+    /// lies there.
+    fn look(&mut self) -> Duration {
+        let now = self.shared.clock.monotonic();
+        let (mut bytes, mut datagram) = ([0; OSDP_READ_MAX], [0; DATAGRAM_MAX]);
+        // Both are asked themselves: the runtime knows of nothing that has come since it last looked.
+        for _ in 0..OSDP_READS_A_LOOK {
+            let Some(port) = &mut self.port else { break };
+            match port.try_read(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                read => self.take_bytes(now, read, &bytes),
+            }
+        }
+        for _ in 0..OSDP_READS_A_LOOK {
+            match recv(&self.socket, &mut datagram, RecvFlags::DONTWAIT) {
+                Ok((len, _)) => self.take_datagram(now, &datagram[..len]),
+                Err(error) if error == Errno::WOULDBLOCK => break,
+                Err(_) => {}
+            }
+        }
+        now
+    }
+
     fn tick(&mut self, now: Duration) {
         if self.port.is_none() && self.port_due <= now {
             self.open_port(now);
         }
-        let keys = self.shared.keys.load();
-        for seat in &mut self.seats {
-            let Some(known) = keys.as_ref().and_then(|keys| keys.get(seat.reader())) else {
-                seat.end();
-                continue;
-            };
-            if seat.needs(&known.psk) {
-                let mut random = [0; 16];
-                self.entropy.fill(&mut random);
-                let boot_counter = self.shared.boots.after(seat.reader()).max(seat.boot_counter().saturating_add(1));
-                seat.begin(Start { psk: known.psk.clone(), boot_counter, random });
-            }
-        }
-        drop(keys);
+        (0..self.seats.len()).for_each(|place| self.follow_key(place));
         for (place, fault) in Fault::ALL.iter().enumerate() {
             let count = self.bus.faults()[place];
             let before = std::mem::replace(&mut self.faults[place], count);
             metrics::counter!(names::OSDP_FAULTS, "reason" => fault.label()).increment(count.wrapping_sub(before));
         }
         self.show();
+    }
+
+    /// Has the reader at `place` speak by the key that it has now, if it has one.
+    fn follow_key(&mut self, place: usize) {
+        let Some(seat) = self.seats.get_mut(place) else { return };
+        let keys = self.shared.keys.load();
+        let Some(known) = keys.as_ref().and_then(|keys| keys.get(seat.reader())) else { return seat.end() };
+        if seat.needs(&known.psk) {
+            let mut random = [0; 16];
+            self.entropy.fill(&mut random);
+            let boot_counter = self.shared.boots.after(seat.reader()).max(seat.boot_counter().saturating_add(1));
+            seat.begin(Start { psk: known.psk.clone(), boot_counter, random });
+        }
     }
 
     fn show(&self) {
@@ -241,16 +275,18 @@ impl Line {
         let port = self.path.display();
         tracing::error!(%port, error, "an OSDP line is gone; waiting for it to come back");
         metrics::gauge!(names::OSDP_PORT_UP, "port" => port.to_string()).set(0.0);
-        (self.port, self.port_trouble) = (None, None);
+        if let Some(port) = self.port.take() {
+            port::let_go(port);
+        }
+        self.port_trouble = None;
         self.port_due = self.shared.clock.monotonic() + OSDP_PORT_RETRY;
     }
 
-    fn take_bytes(&mut self, read: io::Result<usize>, bytes: &[u8]) {
+    fn take_bytes(&mut self, now: Duration, read: io::Result<usize>, bytes: &[u8]) {
         match read {
             // A line that hangs up reads as its end, and for ever.
             Ok(0) => self.lose_port("it has hung up"),
             Ok(len) => {
-                let now = self.shared.clock.monotonic();
                 self.bus.received(now, &bytes[..len]);
                 self.take_exchange();
                 self.take_events(now);
@@ -259,8 +295,7 @@ impl Line {
         }
     }
 
-    fn take_datagram(&mut self, datagram: &[u8]) {
-        let now = self.shared.clock.monotonic();
+    fn take_datagram(&mut self, now: Duration, datagram: &[u8]) {
         for place in 0..self.seats.len() {
             let mut out = Outcome::default();
             let is_for_it = self.seats[place].datagram(now, datagram, &mut out);
@@ -287,6 +322,8 @@ impl Line {
     }
 
     fn take(&mut self, now: Duration, place: usize, what: What, out: &mut Outcome) {
+        // A reader that has its key since the last tick is asked for already: its first card would be refused unasked.
+        self.follow_key(place);
         let Some(seat) = self.seats.get_mut(place) else { return };
         let reader = seat.reader().0;
         match what {
@@ -303,6 +340,7 @@ impl Line {
                 if tamper {
                     seat.tampered(now);
                 }
+                power_failed(reader, power);
                 tracing::info!(reader, tamper, power, "an OSDP device says how it is");
             }
             What::ReaderTamper(is_tampered) => {
@@ -318,10 +356,8 @@ impl Line {
                     seat.tampered(now);
                 }
             }
-            What::KeySet => keep(self.shared.device_keys.set(reader), reader, "the device has its key"),
-            What::Pinned(capabilities) => {
-                keep(self.shared.device_keys.pin(reader, capabilities), reader, "its capabilities are pinned");
-            }
+            What::KeySet => self.keep(Learnt { reader, what: Fact::HasKey }),
+            What::Pinned(capabilities) => self.keep(Learnt { reader, what: Fact::Capabilities(capabilities) }),
             What::InstallOver => tracing::warn!(reader, "the install window is over and the device has no key"),
             What::Online => tracing::info!(reader, "an OSDP device is in service"),
             What::Offline => tracing::warn!(reader, "an OSDP device does not answer"),
@@ -333,6 +369,14 @@ impl Line {
         }
         if matches!(what, What::KeySet | What::InstallOver | What::Online | What::Offline | What::Alarm(_)) {
             self.show();
+        }
+    }
+
+    /// Has it kept, and waits for no disk.
+    fn keep(&self, learnt: Learnt) {
+        if let Err(lost) = self.shared.keeper.try_send(learnt) {
+            let (TrySendError::Full(learnt) | TrySendError::Disconnected(learnt)) = lost;
+            keeper::not_kept(learnt, "too much waits for the disk");
         }
     }
 
@@ -385,13 +429,8 @@ fn socket_to(gateway: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
-fn keep(kept: Result<(), Failure>, reader: u32, what: &str) {
-    match kept {
-        Ok(()) => tracing::info!(reader, "{what}"),
-        Err(error) => {
-            tracing::error!(reader, %error, "{what}, and that could not be kept: open an install window again");
-        }
-    }
+fn power_failed(reader: u32, has_failed: bool) {
+    metrics::gauge!(names::OSDP_POWER_FAILED, "reader" => reader.to_string()).set(f64::from(u8::from(has_failed)));
 }
 
 const fn remedy(alarm: Alarm) -> &'static str {
@@ -415,3 +454,7 @@ const fn remedy(alarm: Alarm) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! The protocol's own [`kalitka_protocol::osdp::Bus`] says whose turn it is; here are the port, the keys, and each device's
 //! [`seat`], which asks the workers as every reader does.
 
+mod keeper;
 mod keys;
 mod line;
 mod portal;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
-use crate::limits::{OSDP_ORDERS_MAX, OSDP_WINDOW_MAX, OSDP_WINDOW_MIN};
+use crate::limits::{OSDP_LEARNT_MAX, OSDP_ORDERS_MAX, OSDP_WINDOW_MAX, OSDP_WINDOW_MIN};
 use crate::metrics::OsdpTally;
 use crate::published::Published;
 use crate::thread::{self, Ended};
@@ -89,6 +91,7 @@ pub(crate) struct Counter {
 pub(crate) struct Running {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+    keeper: JoinHandle<()>,
 }
 
 /// Starts the lines on a thread, if there are any.
@@ -97,9 +100,9 @@ pub(crate) struct Running {
 /// [`Failure::Environment`] when the system gives no thread, socket or random bytes.
 pub(crate) fn start(beginning: Beginning, died: &Ended) -> Result<(Counter, Option<Running>), Failure> {
     let Beginning { lines: settings, device_keys, keys, boots, udp, clock, tally } = beginning;
-    let shared =
-        Arc::new(Shared { clock, gateway: reachable(udp), keys, device_keys: Arc::clone(&device_keys), boots, tally });
-    let mut counter = Counter { device_keys, lines: Vec::new(), places: BTreeMap::new() };
+    let (keeper, learnt) = sync_channel(OSDP_LEARNT_MAX);
+    let shared = Arc::new(Shared { clock, gateway: reachable(udp), keys, keeper, boots, tally });
+    let mut counter = Counter { device_keys: Arc::clone(&device_keys), lines: Vec::new(), places: BTreeMap::new() };
     if settings.is_empty() {
         return Ok((counter, None));
     }
@@ -114,9 +117,10 @@ pub(crate) fn start(beginning: Beginning, died: &Ended) -> Result<(Counter, Opti
         counter.places.extend(readers.enumerate().map(|(place, reader)| (reader, (number, place))));
         let ((orders, taken), (shown, seen)) = (mpsc::channel(OSDP_ORDERS_MAX), watch::channel(Vec::new()));
         counter.lines.push((orders, seen));
-        lines.push(Line::new(settings, Arc::clone(&shared), taken, shown)?);
+        lines.push(Line::new(settings, Arc::clone(&shared), &device_keys, taken, shown)?);
     }
-    drop(entered);
+    drop((entered, shared));
+    let keeper = thread::spawn("osdp keys", died, move || keeper::run(&learnt, &device_keys))?;
     let (stop, stopped) = oneshot::channel();
     let body = move || {
         runtime.block_on(async {
@@ -131,16 +135,17 @@ pub(crate) fn start(beginning: Beginning, died: &Ended) -> Result<(Counter, Opti
             }
         });
     };
-    Ok((counter, Some(Running { stop, thread: thread::spawn("osdp", died, body)? })))
+    Ok((counter, Some(Running { stop, thread: thread::spawn("osdp", died, body)?, keeper })))
 }
 
 impl Running {
-    /// Lets go of all ports.
-    pub(crate) fn stop(self) {
+    /// Lets go of all ports; gives the thread that keeps what was learnt of devices, which ends when it has.
+    pub(crate) fn stop(self) -> JoinHandle<()> {
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
             tracing::error!("the thread of the OSDP lines had panicked");
         }
+        self.keeper
     }
 }
 

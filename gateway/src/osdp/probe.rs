@@ -6,7 +6,7 @@ use std::time::Duration;
 use kalitka_protocol::limits::OSDP_SENT_MAX;
 use kalitka_protocol::osdp::command::code;
 use kalitka_protocol::osdp::frame::{Header, emit};
-use kalitka_protocol::osdp::reply::Identity;
+use kalitka_protocol::osdp::reply::{Identity, Refusal};
 use kalitka_protocol::osdp::{Address, Check, Deframer, Reply, Sequence};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -21,18 +21,30 @@ pub(crate) async fn who_is(
     address: Address,
     wait: Duration,
 ) -> io::Result<Option<Identity>> {
-    let header = Header { address, is_reply: false, sequence: Sequence::FIRST, check: Check::Crc };
-    let mut frame = [0; OSDP_SENT_MAX];
-    let len = emit(header, None, code::IDENTITY, &[0], &mut frame).map_err(io::Error::other)?;
-    stream.write_all(&frame[..len]).await?;
-    match timeout(wait, identity(stream, address)).await {
-        Ok(identity) => identity.map(Some),
-        Err(_) => Ok(None),
+    for check in [Check::Crc, Check::Sum] {
+        let header = Header { address, is_reply: false, sequence: Sequence::FIRST, check };
+        let mut frame = [0; OSDP_SENT_MAX];
+        let len = emit(header, None, code::IDENTITY, &[0], &mut frame).map_err(io::Error::other)?;
+        stream.write_all(&frame[..len]).await?;
+        match timeout(wait, said(stream, address)).await {
+            Ok(Ok(Said::Identity(identity))) => return Ok(Some(identity)),
+            Ok(Ok(Said::OtherCheck)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Ok(None),
+        }
     }
+    Ok(None)
 }
 
-/// The next identity that the device at `address` tells.
-async fn identity(stream: &mut SerialStream, address: Address) -> io::Result<Identity> {
+/// What a device says to that.
+enum Said {
+    Identity(Identity),
+    /// It does not know such a check.
+    OtherCheck,
+}
+
+/// The next thing that the device at `address` says of itself, or of how it was asked.
+async fn said(stream: &mut SerialStream, address: Address) -> io::Result<Said> {
     let (mut deframer, mut bytes) = (Deframer::new(), [0; 256]);
     loop {
         let len = stream.read(&mut bytes).await?;
@@ -42,11 +54,13 @@ async fn identity(stream: &mut SerialStream, address: Address) -> io::Result<Ide
         // No more than the deframer has room for.
         deframer.push(&bytes[..len]);
         while let Some(frame) = deframer.next() {
-            let is_its = frame.header.is_reply && frame.header.address == address;
-            if let Ok(Reply::Identity(identity)) = Reply::parse(frame.code, frame.data)
-                && is_its
-            {
-                return Ok(identity);
+            if !frame.header.is_reply || frame.header.address != address {
+                continue;
+            }
+            match Reply::parse(frame.code, frame.data) {
+                Ok(Reply::Identity(identity)) => return Ok(Said::Identity(identity)),
+                Ok(Reply::Nak(Refusal::Check)) => return Ok(Said::OtherCheck),
+                _ => {}
             }
         }
     }
@@ -54,6 +68,8 @@ async fn identity(stream: &mut SerialStream, address: Address) -> io::Result<Ide
 
 #[cfg(test)]
 mod tests {
+    use kalitka_protocol::osdp::reply::code as reply;
+
     use super::*;
 
     #[test]
@@ -77,6 +93,31 @@ mod tests {
             assert_eq!(found.map(|identity| identity.serial), Some(0xf4bc_8f4c));
             assert_eq!(who_is(&mut ours, Address::new(1).unwrap(), wait).await.unwrap(), None);
             drop(device.await.unwrap());
+        });
+    }
+
+    #[test]
+    fn device_that_knows_sums_alone_is_asked_by_a_sum() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut ours, mut theirs) = SerialStream::pair().unwrap();
+            let address = Address::new(0).unwrap();
+            let device = tokio::spawn(async move {
+                let (mut by_crc, mut by_sum) = ([0; 9], [0; 8]);
+                theirs.read_exact(&mut by_crc).await.unwrap();
+                let header = Header { address, is_reply: true, sequence: Sequence::FIRST, check: Check::Sum };
+                let mut reply = [0; OSDP_SENT_MAX];
+                let len = emit(header, None, reply::NAK, &[1], &mut reply).unwrap();
+                theirs.write_all(&reply[..len]).await.unwrap();
+                theirs.read_exact(&mut by_sum).await.unwrap();
+                let identity = hex::decode("16426800 0C4C8FBC F4020A02".replace(' ', "")).unwrap();
+                let len = emit(header, None, reply::IDENTITY, &identity, &mut reply).unwrap();
+                theirs.write_all(&reply[..len]).await.unwrap();
+                (theirs, by_sum)
+            });
+            let found = who_is(&mut ours, address, Duration::from_secs(20)).await.unwrap();
+            assert_eq!(found.map(|identity| identity.vendor), Some([0x16, 0x42, 0x68]));
+            assert_eq!(hex::encode(device.await.unwrap().1), "5300080000610044");
         });
     }
 }

@@ -20,6 +20,7 @@ use kalitka_protocol::{BootId, LogId, ReaderId};
 use super::portal::{Effect, Pass, Portal};
 use super::settings::DeviceSettings;
 use crate::limits::OSDP_REPORTS_MAX;
+use crate::metrics::{names, unanswered};
 
 /// How long an LED and a text show an answer at the most.
 const SHOWN_MAX: Duration = Duration::from_secs(3);
@@ -116,6 +117,7 @@ impl Seat {
     pub(super) fn card(&mut self, now: Duration, card: CardRead, out: &mut Outcome) {
         let direction = self.settings.direction();
         let asked = self.reader.as_mut().map(|reader| reader.ask(card, direction, now));
+        count_unasked(asked.as_ref());
         match asked {
             Some(Ok(request)) => {
                 self.asked.truncate(ASKS_OUTSTANDING - 1);
@@ -201,6 +203,7 @@ impl Seat {
         let result = work(&mut reader, &mut |event| match event {
             Event::Answer(answer) => self.answered(now, &answer, out),
             Event::Unanswered { request } => {
+                metrics::counter!(names::OSDP_CARDS_UNANSWERED, "reason" => unanswered::LATE).increment(1);
                 self.asked.retain(|asked| asked.request != request);
                 self.show(Tone::Refused, "", SHOWN_MAX, out);
             }
@@ -289,6 +292,17 @@ impl Seat {
             out.acts.push(Act::Text { seconds, text: Text::new(text) });
         }
     }
+}
+
+/// Counts a card about which the core is not asked, and why.
+fn count_unasked(asked: Option<&Result<u32, NotAsked>>) {
+    let reason = match asked {
+        Some(Ok(_)) => return,
+        Some(Err(NotAsked::FallingBack(_))) => unanswered::FALL_BACK,
+        Some(Err(NotAsked::Busy)) => unanswered::BUSY,
+        None => unanswered::NO_KEY,
+    };
+    metrics::counter!(names::OSDP_CARDS_UNANSWERED, "reason" => reason).increment(1);
 }
 
 fn lets_pass(mode: FallBack, direction: Direction) -> bool {

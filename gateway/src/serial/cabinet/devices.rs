@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kalitka_protocol::limits::OSDP_REPLY_DELAY_MIN;
+use kalitka_protocol::limits::OSDP_REPLY_DELAY;
 use kalitka_protocol::osdp::{Address, Line};
 
 use super::listen::{at, runtime};
@@ -25,7 +25,7 @@ pub(super) fn probe(path: &Path, bauds: &[u32]) -> Result<bool, Failure> {
         for &baud in bauds {
             let speed = Speed { baud, parity: Parity::None };
             let mut stream = port::open(path, speed).map_err(|error| at(path, &error))?;
-            let wait: Duration = OSDP_REPLY_DELAY_MIN + Line { baud }.time(EXCHANGE_BYTES);
+            let wait: Duration = OSDP_REPLY_DELAY + Line { baud }.time(EXCHANGE_BYTES);
             let mut found = 0_u32;
             for address in (0..).map_while(Address::new) {
                 let Some(of) = who_is(&mut stream, address, wait).await.map_err(|error| at(path, &error))? else {
