@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalitka_core::{Entropy, Keys};
+use kalitka_protocol::LogId;
 use kalitka_protocol::limits::DATAGRAM_MAX;
 use kalitka_protocol::osdp::bus::{Event, Exchange};
 use kalitka_protocol::osdp::{Address, Alarm, Bus, Device, Fault, Line as Speed, State, Step, What};
@@ -81,7 +82,13 @@ impl Line {
             Address::new(of.address).map(|address| Device::new(address, key, pinned))
         };
         let bus = Bus::new(Speed { baud }, devices.iter().filter_map(device).collect());
-        let seats = devices.into_iter().map(Seat::new).collect();
+        let mut entropy = SystemEntropy::new()?;
+        let seat = |of| {
+            let mut log = [0; 8];
+            entropy.fill(&mut log);
+            Seat::new(of, LogId(u64::from_le_bytes(log)))
+        };
+        let seats = devices.into_iter().map(seat).collect();
         Ok(Self {
             shared,
             path,
@@ -93,7 +100,7 @@ impl Line {
             seats,
             socket,
             orders,
-            entropy: SystemEntropy::new()?,
+            entropy,
             shown,
             faults: [0; Fault::ALL.len()],
             next_tick: Duration::ZERO,

@@ -28,7 +28,7 @@ const SHOWN_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Start {
     pub(super) psk: Psk,
     pub(super) boot_counter: u32,
-    /// Sixteen random bytes.
+    /// Random bytes.
     pub(super) random: [u8; 16],
 }
 
@@ -49,26 +49,32 @@ pub(super) struct Outcome {
 }
 
 pub(super) struct Seat {
-    settings: DeviceSettings,
-    portal: Portal,
-    reader: Option<Box<Reader<OSDP_REPORTS_MAX>>>,
-    /// What a reader that has ended had to report.
-    memory: Option<Box<ReportMemory<OSDP_REPORTS_MAX>>>,
+    reader: Box<Reader<OSDP_REPORTS_MAX>>,
+    /// By which the reader speaks; without, it only keeps what happens.
     psk: Option<Psk>,
     boot_counter: u32,
+    hands: Hands,
+}
+
+/// What the reader's half has the device do.
+struct Hands {
+    settings: DeviceSettings,
+    portal: Portal,
     asked: VecDeque<Asked>,
     effects: Vec<Effect>,
 }
 
 impl Seat {
-    pub(super) fn new(settings: DeviceSettings) -> Self {
+    /// A seat without a key. `log` is random: the number of its report memory.
+    pub(super) fn new(settings: DeviceSettings, log: LogId) -> Self {
         let portal = Portal::new(settings.inputs, settings.held_open_after());
-        let (asked, effects) = (VecDeque::new(), Vec::new());
-        Self { settings, portal, reader: None, memory: None, psk: None, boot_counter: 0, asked, effects }
+        let reader = Box::new(Reader::new(keyless(settings.reader()), ReportMemory::new(log)));
+        let hands = Hands { settings, portal, asked: VecDeque::new(), effects: Vec::new() };
+        Self { reader, psk: None, boot_counter: 0, hands }
     }
 
     pub(super) const fn reader(&self) -> ReaderId {
-        self.settings.reader()
+        self.hands.settings.reader()
     }
 
     /// Whether it has to [`begin`](Self::begin) to speak by `psk`.
@@ -84,66 +90,58 @@ impl Seat {
     /// Begins to speak, as a reader that has been started. What it has to report it still has.
     pub(super) fn begin(&mut self, start: Start) {
         let Start { psk, boot_counter, random } = start;
-        let [boot, log] =
-            [0, 8].map(|place| u64::from_le_bytes(random[place..place + 8].try_into().unwrap_or_default()));
-        self.end();
-        let memory = self.memory.take().map_or_else(|| ReportMemory::new(LogId(log)), |memory| *memory);
-        let identity = Identity {
-            reader: self.reader(),
-            psk: psk.clone(),
-            firmware: 0,
-            boot_counter,
-            boot: BootId(boot),
-            last_command: 0,
-            fall_back: FallBack::Closed,
-        };
-        self.reader = Some(Box::new(Reader::new(identity, memory)));
+        let boot = BootId(random.iter().take(8).fold(0, |boot, &byte| boot << 8 | u64::from(byte)));
+        self.start(Identity { psk: psk.clone(), boot_counter, boot, ..keyless(self.reader()) });
         (self.psk, self.boot_counter) = (Some(psk), boot_counter);
     }
 
-    /// The reader's key was taken away: every card is refused, whatever the fall-back mode, until there is another.
+    /// The reader's key was taken away: every card is refused, whatever the fall-back mode, until there is another. What
+    /// happens meanwhile is kept.
     pub(super) fn end(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            self.memory = Some(Box::new(reader.into_memory()));
+        if self.psk.take().is_some() {
+            self.start(keyless(self.reader()));
         }
-        self.psk = None;
-        self.asked.clear();
+    }
+
+    fn start(&mut self, identity: Identity) {
+        self.reader = Box::new(Reader::new(identity, self.reader.memory().clone()));
+        self.hands.asked.clear();
     }
 
     /// A card was shown.
     pub(super) fn card(&mut self, now: Duration, card: CardRead, out: &mut Outcome) {
-        let direction = self.settings.direction();
-        let asked = self.reader.as_mut().map(|reader| reader.ask(card, direction, now));
-        match asked {
+        let direction = self.hands.settings.direction();
+        let has_key = self.psk.is_some();
+        match has_key.then(|| self.reader.ask(card, direction, now)) {
             Some(Ok(request)) => {
-                self.asked.truncate(ASKS_OUTSTANDING - 1);
-                self.asked.push_back(Asked { request, card, at: now });
+                self.hands.asked.truncate(ASKS_OUTSTANDING - 1);
+                self.hands.asked.push_back(Asked { request, card, at: now });
             }
             Some(Err(NotAsked::FallingBack(mode))) if lets_pass(mode, direction) => {
                 let pass = Pass { request: None, direction, card: Some(card), unasked: true };
-                self.portal.grant(now, pass, SHOWN_MAX, &mut self.effects);
+                self.hands.grant(now, pass, SHOWN_MAX, (Tone::Welcome, ""), out);
                 self.settle(now, out);
-                self.show(Tone::Welcome, "", SHOWN_MAX, out);
             }
-            Some(Err(_)) | None => self.show(Tone::Refused, "", SHOWN_MAX, out),
+            Some(Err(_)) | None => self.hands.refuse(out),
         }
     }
 
     /// A card was shown that nobody can have: it is refused here, because there are no words to ask about it.
     pub(super) fn unknown_card(&self, out: &mut Outcome) {
-        self.show(Tone::Refused, "", SHOWN_MAX, out);
+        self.hands.refuse(out);
     }
 
     /// The inputs are `active`, and those in `changed` have changed.
     pub(super) fn inputs(&mut self, now: Duration, active: u32, changed: u32, out: &mut Outcome) {
-        self.portal.inputs(now, active, changed, &mut self.effects);
+        self.hands.portal.inputs(now, active, changed, &mut self.hands.effects);
         self.settle(now, out);
     }
 
     /// Somebody tampers with the device, or with what it says.
     pub(super) fn tampered(&mut self, now: Duration) {
         let kind = ReportKind::Tamper;
-        self.report(now, Happening { kind, direction: None, request: None, input: 0, unasked: false, card: None });
+        let happening = Happening { kind, direction: None, request: None, input: 0, unasked: false, card: None };
+        self.reader.report(now, happening);
     }
 
     /// Takes a datagram of the gateway's; false when it was not for this reader.
@@ -156,7 +154,7 @@ impl Seat {
 
     /// Does what time asks for.
     pub(super) fn handle_timeout(&mut self, now: Duration, out: &mut Outcome) {
-        self.portal.handle_timeout(now, &mut self.effects);
+        self.hands.portal.handle_timeout(now, &mut self.hands.effects);
         self.settle(now, out);
         self.with_reader(now, out, |reader, events| reader.handle_timeout(now, events));
     }
@@ -168,56 +166,76 @@ impl Seat {
         buffer: &mut [u8; DATAGRAM_MAX],
         entropy: &mut dyn FnMut(&mut [u8]),
     ) -> Option<usize> {
-        self.reader.as_mut()?.poll_transmit(now, buffer, entropy)
+        self.psk.as_ref()?;
+        self.reader.poll_transmit(now, buffer, entropy)
     }
 
     /// When there is something to do.
     pub(super) fn next_timeout(&self) -> Duration {
-        let reader = self.reader.as_ref().map(|reader| reader.next_timeout());
-        [reader, self.portal.next_timeout()].into_iter().flatten().min().unwrap_or(Duration::MAX)
+        let reader = self.psk.is_some().then(|| self.reader.next_timeout());
+        [reader, self.hands.portal.next_timeout()].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
-    /// Lets the reader's half do `work`, and does what comes of it.
+    /// Lets the reader's half do `work`, and does what comes of it; nothing without a key.
     fn with_reader<T>(
         &mut self,
         now: Duration,
         out: &mut Outcome,
         work: impl FnOnce(&mut Reader<OSDP_REPORTS_MAX>, &mut dyn FnMut(Event<'_>)) -> T,
     ) -> Option<T> {
-        let mut reader = self.reader.take()?;
+        self.psk.as_ref()?;
+        let Self { reader, hands, .. } = self;
         let mut done = None;
-        let result = work(&mut reader, &mut |event| match event {
-            Event::Answer(answer) => self.answered(now, &answer, out),
-            Event::Unanswered { request } => {
-                self.asked.retain(|asked| asked.request != request);
-                self.show(Tone::Refused, "", SHOWN_MAX, out);
-            }
-            Event::Command(command) => done = Some((command.id, self.command(now, command, out))),
-            Event::FallBackEntered(mode) => {
-                tracing::warn!(reader = self.reader().0, mode = mode.label(), "an OSDP reader gets no answers");
-            }
-            Event::FallBackLeft | Event::ListPage(_) | Event::Receipted { .. } | Event::SessionUp(_) => {}
+        let result = work(reader, &mut |event| match event {
+            Event::Command(command) => done = Some((command.id, hands.command(now, command, out))),
+            event => hands.take(now, &event, out),
         });
         if let Some((id, result)) = done {
-            reader.done(id, result);
+            self.reader.done(id, result);
         }
-        self.reader = Some(reader);
         self.settle(now, out);
         Some(result)
+    }
+
+    /// Does what the portal wants. A full memory counts what it cannot keep, and reports the count.
+    fn settle(&mut self, now: Duration, out: &mut Outcome) {
+        self.hands.release(out);
+        for effect in self.hands.effects.drain(..) {
+            if let Effect::Report(happening) = effect {
+                self.reader.report(now, happening);
+            }
+        }
+    }
+}
+
+impl Hands {
+    fn take(&mut self, now: Duration, event: &Event<'_>, out: &mut Outcome) {
+        match event {
+            Event::Answer(answer) => self.answered(now, answer, out),
+            Event::Unanswered { request } => {
+                self.asked.retain(|asked| asked.request != *request);
+                self.refuse(out);
+            }
+            Event::FallBackEntered(mode) => {
+                tracing::warn!(reader = self.settings.reader, mode = mode.label(), "an OSDP reader gets no answers");
+            }
+            Event::Command(_)
+            | Event::FallBackLeft
+            | Event::ListPage(_)
+            | Event::Receipted { .. }
+            | Event::SessionUp(_) => {}
+        }
     }
 
     fn answered(&mut self, now: Duration, answer: &Answer<'_>, out: &mut Outcome) {
         let asked = self.asked.iter().position(|asked| asked.request == answer.request);
         let Some(Asked { request, card, at }) = asked.and_then(|place| self.asked.remove(place)) else { return };
         out.decided.push(now.saturating_sub(at));
-        let hold_open = Duration::from_millis(answer.hold_open_ms.into());
         if answer.verdict.is_grant() {
             let direction = self.settings.direction();
             let pass = Pass { request: Some(request), direction, card: Some(card), unasked: false };
-            self.portal.grant(now, pass, hold_open, &mut self.effects);
-            // The release goes before what only shows.
-            self.settle(now, out);
-            return self.show(answer.tone, answer.text, hold_open, out);
+            let hold_open = Duration::from_millis(answer.hold_open_ms.into());
+            return self.grant(now, pass, hold_open, (answer.tone, answer.text), out);
         }
         self.show(answer.tone, answer.text, SHOWN_MAX, out);
     }
@@ -226,10 +244,7 @@ impl Seat {
         match command.order {
             Order::Open { direction, hold_open_ms } if self.settings.release.is_some() => {
                 let pass = Pass { request: None, direction, card: None, unasked: false };
-                let hold_open = Duration::from_millis(hold_open_ms.into());
-                self.portal.grant(now, pass, hold_open, &mut self.effects);
-                self.settle(now, out);
-                self.show(Tone::Welcome, "", hold_open, out);
+                self.grant(now, pass, Duration::from_millis(hold_open_ms.into()), (Tone::Welcome, ""), out);
             }
             Order::Open { .. } => return CommandResult::NotSupported,
             Order::SetFallBack(_) => {}
@@ -238,25 +253,25 @@ impl Seat {
         CommandResult::Done
     }
 
-    /// Does what the portal wants.
-    fn settle(&mut self, now: Duration, out: &mut Outcome) {
-        for effect in std::mem::take(&mut self.effects) {
-            match effect {
-                Effect::Release(time) => {
-                    let release = self.settings.release;
-                    let act = |number| Act::Output { number, switch: Switch::OnForATime, tenths: tenths(time) };
-                    out.acts.extend(release.map(act));
-                }
-                Effect::Report(happening) => self.report(now, happening),
-            }
-        }
+    fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, shown: (Tone, &str), out: &mut Outcome) {
+        self.portal.grant(now, pass, hold_open, &mut self.effects);
+        // The release goes before what only shows.
+        self.release(out);
+        self.show(shown.0, shown.1, hold_open, out);
     }
 
-    /// A full memory counts what it cannot keep, and reports the count.
-    fn report(&mut self, now: Duration, happening: Happening) {
-        if let Some(reader) = &mut self.reader {
-            reader.report(now, happening);
-        }
+    /// Has the device release; what is to be reported stays for [`Seat::settle`].
+    fn release(&mut self, out: &mut Outcome) {
+        self.effects.retain(|effect| {
+            let Effect::Release(time) = effect else { return true };
+            let act = |number| Act::Output { number, switch: Switch::OnForATime, tenths: tenths(*time) };
+            out.acts.extend(self.settings.release.map(act));
+            false
+        });
+    }
+
+    fn refuse(&self, out: &mut Outcome) {
+        self.show(Tone::Refused, "", SHOWN_MAX, out);
     }
 
     fn show(&self, tone: Tone, text: &str, time: Duration, out: &mut Outcome) {
@@ -277,6 +292,12 @@ impl Seat {
     }
 }
 
+/// What a reader is without a key: it says nothing, so nobody ever sees the key that stands in it.
+fn keyless(reader: ReaderId) -> Identity {
+    let (psk, boot) = (Psk::new([0; 32]), BootId(0));
+    Identity { reader, psk, firmware: 0, boot_counter: 0, boot, last_command: 0, fall_back: FallBack::Closed }
+}
+
 fn lets_pass(mode: FallBack, direction: Direction) -> bool {
     mode == FallBack::Free || (mode == FallBack::ExitFree && direction == Direction::Exit)
 }
@@ -287,11 +308,13 @@ fn tenths(time: Duration) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use kalitka_protocol::reason::{Grant, Verdict};
+
     use super::*;
 
     fn seat() -> Seat {
-        let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { tamper = 1 }";
-        Seat::new(toml::from_str(settings).unwrap())
+        let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { rotation_entry = 0, tamper = 1 }";
+        Seat::new(toml::from_str(settings).unwrap(), LogId(7))
     }
 
     fn start(byte: u8) -> Start {
@@ -309,20 +332,72 @@ mod tests {
         (out.acts.iter().filter_map(colour).collect(), out.acts.iter().filter_map(output).collect())
     }
 
+    /// The seat's reader is given `event`.
+    fn given(seat: &mut Seat, now: Duration, event: &Event<'static>) -> Outcome {
+        let mut out = Outcome::default();
+        seat.with_reader(now, &mut out, |_, events| events(event.clone())).unwrap();
+        out
+    }
+
+    fn answer(request: u32, verdict: Verdict) -> Event<'static> {
+        let hold_open_ms = if verdict.is_grant() { 5000 } else { 0 };
+        Event::Answer(Answer { request, generation: 1, hold_open_ms, verdict, tone: Tone::Welcome, text: "" })
+    }
+
+    /// Reports that wait in the seat's memory.
+    fn waiting(seat: &Seat) -> usize {
+        seat.reader.memory().waiting()
+    }
+
     #[test]
     fn without_a_key_every_card_is_refused_and_what_happens_is_kept_over_a_change_of_keys() {
-        let (mut seat, mut out) = (seat(), Outcome::default());
-        seat.card(Duration::ZERO, card(), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+        let mut seat = seat();
+        let mut refused = |seat: &mut Seat| {
+            let mut out = Outcome::default();
+            seat.card(Duration::ZERO, card(), &mut out);
+            assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+        };
+        refused(&mut seat);
+        seat.tampered(Duration::ZERO);
+        assert_eq!(waiting(&seat), 1, "before the first key");
         seat.begin(start(1));
         assert!(!seat.needs(&Psk::new([1; 32])) && seat.needs(&Psk::new([2; 32])));
         seat.tampered(Duration::ZERO);
         seat.end();
-        let mut out = Outcome::default();
-        seat.card(Duration::ZERO, card(), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+        seat.end();
+        refused(&mut seat);
+        seat.inputs(Duration::ZERO, 1, 1, &mut Outcome::default());
+        let mut buffer = [0; DATAGRAM_MAX];
+        assert!(seat.poll_transmit(Duration::ZERO, &mut buffer, &mut |bytes| bytes.fill(7)).is_none());
+        assert!(!seat.datagram(Duration::ZERO, &[0; 64], &mut Outcome::default()));
+        assert_eq!(seat.next_timeout(), Duration::MAX);
         seat.begin(start(2));
-        assert_eq!(seat.reader.as_ref().unwrap().memory().waiting(), 1);
+        assert_eq!((waiting(&seat), seat.reader.memory().log()), (3, LogId(7)));
+    }
+
+    #[test]
+    fn without_a_key_a_full_memory_counts_what_it_cannot_keep() {
+        let mut seat = seat();
+        (0..OSDP_REPORTS_MAX + 3).for_each(|_| seat.tampered(Duration::ZERO));
+        seat.begin(start(1));
+        assert_eq!((waiting(&seat), seat.reader.memory().lost()), (OSDP_REPORTS_MAX, 3));
+    }
+
+    #[test]
+    fn what_an_answer_or_a_command_ends_is_reported() {
+        let mut seat = seat();
+        seat.begin(start(1));
+        for request in 1..=6 {
+            seat.card(Duration::ZERO, card(), &mut Outcome::default());
+            let out = given(&mut seat, Duration::ZERO, &answer(request, Verdict::Grant(Grant::AccessLevel)));
+            assert_eq!(shown(&out), (vec![Colour::Green], vec![2]));
+            assert!(matches!(out.acts[0], Act::Output { .. }), "the release goes first");
+        }
+        // One pass is awaited: each grant has ended the one before.
+        assert_eq!(waiting(&seat), 5);
+        let order = Order::Open { direction: Direction::Entry, hold_open_ms: 5000 };
+        let out = given(&mut seat, Duration::ZERO, &Event::Command(Command { id: 1, seen: 1, order }));
+        assert_eq!((shown(&out).1, waiting(&seat)), (vec![2], 6));
     }
 
     #[test]
