@@ -86,7 +86,7 @@ impl Line {
         let seat = |of| {
             let mut log = [0; 8];
             entropy.fill(&mut log);
-            Seat::new(of, LogId(u64::from_le_bytes(log)))
+            Seat::new(of, LogId(u64::from_le_bytes(log)), shared.clock.monotonic())
         };
         let seats = devices.into_iter().map(seat).collect();
         Ok(Self {

@@ -65,9 +65,9 @@ struct Hands {
 }
 
 impl Seat {
-    /// A seat without a key. `log` is random: the number of its report memory.
-    pub(super) fn new(settings: DeviceSettings, log: LogId) -> Self {
-        let portal = Portal::new(settings.inputs, settings.held_open_after());
+    /// A seat without a key, from `now` on. `log` is random: the number of its report memory.
+    pub(super) fn new(settings: DeviceSettings, log: LogId, now: Duration) -> Self {
+        let portal = Portal::new(&settings, now);
         let reader = Box::new(Reader::new(keyless(settings.reader()), ReportMemory::new(log)));
         let hands = Hands { settings, portal, asked: VecDeque::new(), effects: Vec::new() };
         Self { reader, psk: None, boot_counter: 0, hands }
@@ -106,6 +106,7 @@ impl Seat {
     fn start(&mut self, identity: Identity) {
         self.reader = Box::new(Reader::new(identity, self.reader.memory().clone()));
         self.hands.asked.clear();
+        self.hands.portal.forget_requests();
     }
 
     /// A card was shown.
@@ -311,10 +312,11 @@ mod tests {
     use kalitka_protocol::reason::{Grant, Verdict};
 
     use super::*;
+    use crate::limits::OSDP_PASSES_AWAITED_MAX;
 
     fn seat() -> Seat {
         let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { rotation_entry = 0, tamper = 1 }";
-        Seat::new(toml::from_str(settings).unwrap(), LogId(7))
+        Seat::new(toml::from_str(settings).unwrap(), LogId(7), Duration::ZERO)
     }
 
     fn start(byte: u8) -> Start {
@@ -352,7 +354,7 @@ mod tests {
     #[test]
     fn without_a_key_every_card_is_refused_and_what_happens_is_kept_over_a_change_of_keys() {
         let mut seat = seat();
-        let mut refused = |seat: &mut Seat| {
+        let refused = |seat: &mut Seat| {
             let mut out = Outcome::default();
             seat.card(Duration::ZERO, card(), &mut out);
             assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
@@ -393,11 +395,11 @@ mod tests {
             assert_eq!(shown(&out), (vec![Colour::Green], vec![2]));
             assert!(matches!(out.acts[0], Act::Output { .. }), "the release goes first");
         }
-        // One pass is awaited: each grant has ended the one before.
-        assert_eq!(waiting(&seat), 5);
+        // The oldest of too many are ended by the next.
+        assert_eq!(waiting(&seat), 6 - OSDP_PASSES_AWAITED_MAX);
         let order = Order::Open { direction: Direction::Entry, hold_open_ms: 5000 };
         let out = given(&mut seat, Duration::ZERO, &Event::Command(Command { id: 1, seen: 1, order }));
-        assert_eq!((shown(&out).1, waiting(&seat)), (vec![2], 6));
+        assert_eq!((shown(&out).1, waiting(&seat)), (vec![2], 7 - OSDP_PASSES_AWAITED_MAX));
     }
 
     #[test]

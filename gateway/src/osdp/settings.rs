@@ -70,6 +70,18 @@ impl Inputs {
         [self.rotation_entry, self.rotation_exit, self.door, self.exit_button, self.tamper]
     }
 
+    /// The input that closes when somebody goes through in `direction`.
+    pub(crate) const fn rotation(&self, direction: Direction) -> Option<u8> {
+        match direction {
+            Direction::Entry => self.rotation_entry,
+            Direction::Exit => self.rotation_exit,
+        }
+    }
+
+    pub(crate) const fn has_rotation(&self) -> bool {
+        self.rotation_entry.is_some() || self.rotation_exit.is_some()
+    }
+
     /// Whether input `number` has a meaning.
     pub(crate) fn has(&self, number: u8) -> bool {
         self.all().contains(&Some(number))
@@ -86,6 +98,11 @@ impl DeviceSettings {
             Way::Entry => Direction::Entry,
             Way::Exit => Direction::Exit,
         }
+    }
+
+    /// Whether it ever lets anybody pass in `direction`: in its reader's, and out where there is a button.
+    pub(crate) fn serves(&self, direction: Direction) -> bool {
+        direction == self.direction() || (direction == Direction::Exit && self.inputs.exit_button.is_some())
     }
 
     pub(crate) const fn held_open_after(&self) -> Duration {

@@ -16,7 +16,7 @@ use crate::deck::{Deck, Show};
 use crate::fleet::wall_seconds;
 use crate::limits::{
     GIVE_UP_AFTER, OSDP_ARM, OSDP_CARDS_MAX, OSDP_LATE, OSDP_PAUSE_MAX, OSDP_SETTLING, OSDP_SILENCE, OSDP_UNSURE,
-    ROTATION,
+    ROTATION, ROTATION_TIMEOUT,
 };
 use crate::oracle::Look;
 
@@ -239,7 +239,8 @@ impl Device {
                     let until = now + ROTATION.mul_f64(0.5 + self.rng.f64());
                     self.doing = Doing::Walking { card: show.card, until };
                 } else {
-                    self.go(now);
+                    // Whoever may pass and does not still stands in the way of the next.
+                    self.go(if is_released { now + ROTATION_TIMEOUT } else { now });
                 }
             }
             (Act::Led { .. } | Act::Buzzer { .. } | Act::Text { .. }, _) => {}
