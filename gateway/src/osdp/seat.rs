@@ -138,6 +138,13 @@ impl Seat {
         self.settle(now, out);
     }
 
+    /// A release has got lost on its way to the device: whoever stands there is not to run into the arm.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the bus does not say so yet"))]
+    pub(super) fn release_lost(&mut self, out: &mut Outcome) {
+        self.hands.portal.release_lost();
+        self.hands.refuse(out);
+    }
+
     /// Somebody tampers with the device, or with what it says.
     pub(super) fn tampered(&mut self, now: Duration) {
         let kind = ReportKind::Tamper;
@@ -243,7 +250,7 @@ impl Hands {
 
     fn command(&mut self, now: Duration, command: Command, out: &mut Outcome) -> CommandResult {
         match command.order {
-            Order::Open { direction, hold_open_ms } if self.settings.release.is_some() => {
+            Order::Open { direction, hold_open_ms } if self.can_open(direction) => {
                 let pass = Pass { request: None, direction, card: None, unasked: false };
                 self.grant(now, pass, Duration::from_millis(hold_open_ms.into()), (Tone::Welcome, ""), out);
             }
@@ -252,6 +259,10 @@ impl Hands {
             Order::Play(tone) => self.show(tone, "", SHOWN_MAX, out),
         }
         CommandResult::Done
+    }
+
+    fn can_open(&self, direction: Direction) -> bool {
+        self.settings.release.is_some() && self.settings.serves(direction)
     }
 
     fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, shown: (Tone, &str), out: &mut Outcome) {
@@ -400,6 +411,41 @@ mod tests {
         let order = Order::Open { direction: Direction::Entry, hold_open_ms: 5000 };
         let out = given(&mut seat, Duration::ZERO, &Event::Command(Command { id: 1, seen: 1, order }));
         assert_eq!((shown(&out).1, waiting(&seat)), (vec![2], 7 - OSDP_PASSES_AWAITED_MAX));
+    }
+
+    #[test]
+    fn command_is_done_in_the_directions_that_are_served_and_in_no_other() {
+        let given = |settings: &str, direction| {
+            let settings = toml::from_str(&format!("address = 0\nreader = 101\n{settings}")).unwrap();
+            let mut seat = Seat::new(settings, LogId(7), Duration::ZERO);
+            let mut out = Outcome::default();
+            let command = Command { id: 1, seen: 1, order: Order::Open { direction, hold_open_ms: 5000 } };
+            let result = seat.hands.command(Duration::ZERO, command, &mut out);
+            assert_eq!(result == CommandResult::Done, !shown(&out).1.is_empty());
+            result
+        };
+        use Direction::{Entry, Exit};
+        for (settings, entry, exit) in [
+            ("", CommandResult::NotSupported, CommandResult::NotSupported),
+            ("release = 2", CommandResult::Done, CommandResult::NotSupported),
+            ("release = 2\ninputs = { exit_button = 1 }", CommandResult::Done, CommandResult::Done),
+            ("release = 2\ndirection = \"exit\"", CommandResult::NotSupported, CommandResult::Done),
+        ] {
+            assert_eq!((given(settings, Entry), given(settings, Exit)), (entry, exit), "{settings}");
+        }
+    }
+
+    #[test]
+    fn whose_release_is_lost_sees_red_and_turns_back() {
+        let mut seat = seat();
+        seat.begin(start(1));
+        seat.card(Duration::ZERO, card(), &mut Outcome::default());
+        given(&mut seat, Duration::ZERO, &answer(1, Verdict::Grant(Grant::AccessLevel)));
+        let mut out = Outcome::default();
+        seat.release_lost(&mut out);
+        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
+        seat.handle_timeout(Duration::from_secs(6), &mut out);
+        assert_eq!(waiting(&seat), 1);
     }
 
     #[test]
