@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kalitka_core::{Entropy, Keys};
 use kalitka_protocol::LogId;
-use kalitka_protocol::limits::DATAGRAM_MAX;
+use kalitka_protocol::limits::{DATAGRAM_MAX, OSDP_DEVICES_MAX};
 use kalitka_protocol::osdp::bus::{Event, Exchange};
 use kalitka_protocol::osdp::{Address, Alarm, Bus, Device, Fault, Line as Speed, State, Step, What};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +16,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio_serial::SerialStream;
 
+use super::commands::LastCommands;
 use super::keys::DeviceKeys;
 use super::seat::{Outcome, Seat, Start};
 use super::settings::Settings;
@@ -35,12 +36,20 @@ pub(super) enum Order {
     Install { place: usize, key: kalitka_protocol::osdp::Scbk, time: Duration },
 }
 
+/// A command of the reader at a place, whose number is on the disk or could not be put there.
+struct Kept {
+    place: usize,
+    id: u64,
+    is_kept: bool,
+}
+
 /// What all lines look at.
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) gateway: SocketAddr,
     pub(super) keys: Arc<Published<Keys>>,
     pub(super) device_keys: Arc<DeviceKeys>,
+    pub(super) last_commands: Arc<LastCommands>,
     pub(super) boots: Boots,
     pub(super) tally: Arc<OsdpTally>,
 }
@@ -58,6 +67,8 @@ pub(super) struct Line {
     seats: Vec<Seat>,
     socket: UdpSocket,
     orders: mpsc::Receiver<Order>,
+    /// Where commands come back whose numbers were to be put on the disk.
+    kept: (mpsc::Sender<Kept>, mpsc::Receiver<Kept>),
     entropy: SystemEntropy,
     shown: watch::Sender<Vec<Shown>>,
     faults: [u64; Fault::ALL.len()],
@@ -83,10 +94,10 @@ impl Line {
         };
         let bus = Bus::new(Speed { baud }, devices.iter().filter_map(device).collect());
         let mut entropy = SystemEntropy::new()?;
-        let seat = |of| {
-            let mut log = [0; 8];
+        let seat = |of: super::settings::DeviceSettings| {
+            let (last_command, mut log) = (shared.last_commands.of(of.reader), [0; 8]);
             entropy.fill(&mut log);
-            Seat::new(of, LogId(u64::from_le_bytes(log)), shared.clock.monotonic())
+            Seat::new(of, last_command, LogId(u64::from_le_bytes(log)), shared.clock.monotonic())
         };
         let seats = devices.into_iter().map(seat).collect();
         Ok(Self {
@@ -100,6 +111,7 @@ impl Line {
             seats,
             socket,
             orders,
+            kept: mpsc::channel(OSDP_DEVICES_MAX),
             entropy,
             shown,
             faults: [0; Fault::ALL.len()],
@@ -126,6 +138,7 @@ impl Line {
                     Some(order) => self.obey(order),
                     None => return,
                 },
+                Some(kept) = self.kept.1.recv() => self.take_kept(&kept),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -336,7 +349,28 @@ impl Line {
         }
     }
 
+    fn take_kept(&mut self, kept: &Kept) {
+        let (now, mut out) = (self.shared.clock.monotonic(), Outcome::default());
+        let Some(seat) = self.seats.get_mut(kept.place) else { return };
+        seat.kept(now, kept.id, kept.is_kept, &mut out);
+        self.settle(kept.place, out);
+    }
+
+    /// Has the number of a command put on the disk, and waits for no disk.
+    fn keep_command(&self, place: usize, id: u64) {
+        let (commands, kept) = (Arc::clone(&self.shared.last_commands), self.kept.0.clone());
+        let reader = self.seats[place].reader().0;
+        tokio::task::spawn_blocking(move || {
+            let is_kept = commands.keep(reader, id).inspect_err(|error| tracing::error!(reader, id, %error)).is_ok();
+            // Nobody is there any more when the gateway ends.
+            let _ = kept.blocking_send(Kept { place, id, is_kept });
+        });
+    }
+
     fn settle(&mut self, place: usize, out: Outcome) {
+        if let Some(id) = out.command {
+            self.keep_command(place, id);
+        }
         out.decided.iter().for_each(|took| self.shared.tally.decision.record(*took));
         let now = self.shared.clock.monotonic();
         for act in out.acts {
@@ -412,3 +446,7 @@ const fn remedy(alarm: Alarm) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "line_commands_tests.rs"]
+mod commands_tests;

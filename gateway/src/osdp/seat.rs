@@ -19,7 +19,7 @@ use kalitka_protocol::{BootId, LogId, ReaderId};
 
 use super::portal::{Effect, Pass, Portal};
 use super::settings::DeviceSettings;
-use crate::limits::OSDP_REPORTS_MAX;
+use crate::limits::{OSDP_COMMAND_AGE_MAX, OSDP_REPORTS_MAX};
 
 /// How long an LED and a text show an answer at the most.
 const SHOWN_MAX: Duration = Duration::from_secs(3);
@@ -46,6 +46,8 @@ pub(super) struct Outcome {
     pub(super) acts: Vec<Act>,
     /// How long decisions took that have come.
     pub(super) decided: Vec<Duration>,
+    /// The number of a command, which is to be put on the disk before [`Seat::kept`] does it.
+    pub(super) command: Option<u64>,
 }
 
 pub(super) struct Seat {
@@ -53,6 +55,9 @@ pub(super) struct Seat {
     /// By which the reader speaks; without, it only keeps what happens.
     psk: Option<Psk>,
     boot_counter: u32,
+    last_command: u64,
+    /// A command whose number is on its way to the disk, and when it came.
+    ordered: Option<(Command, Duration)>,
     hands: Hands,
 }
 
@@ -65,12 +70,12 @@ struct Hands {
 }
 
 impl Seat {
-    /// A seat without a key, from `now` on. `log` is random: the number of its report memory.
-    pub(super) fn new(settings: DeviceSettings, log: LogId, now: Duration) -> Self {
+    /// A seat without a key, from `now` on, after `last_command`. `log` is random: the number of its report memory.
+    pub(super) fn new(settings: DeviceSettings, last_command: u64, log: LogId, now: Duration) -> Self {
         let portal = Portal::new(&settings, now);
         let reader = Box::new(Reader::new(keyless(settings.reader()), ReportMemory::new(log)));
         let hands = Hands { settings, portal, asked: VecDeque::new(), effects: Vec::new() };
-        Self { reader, psk: None, boot_counter: 0, hands }
+        Self { reader, psk: None, boot_counter: 0, last_command, ordered: None, hands }
     }
 
     pub(super) const fn reader(&self) -> ReaderId {
@@ -87,11 +92,18 @@ impl Seat {
         self.boot_counter
     }
 
+    /// The last command that was given to it, done or not.
+    #[cfg(test)]
+    pub(super) const fn last_command(&self) -> u64 {
+        self.last_command
+    }
+
     /// Begins to speak, as a reader that has been started. What it has to report it still has.
     pub(super) fn begin(&mut self, start: Start) {
         let Start { psk, boot_counter, random } = start;
         let boot = BootId(random.iter().take(8).fold(0, |boot, &byte| boot << 8 | u64::from(byte)));
-        self.start(Identity { psk: psk.clone(), boot_counter, boot, ..keyless(self.reader()) });
+        let last_command = self.last_command;
+        self.start(Identity { psk: psk.clone(), boot_counter, boot, last_command, ..keyless(self.reader()) });
         (self.psk, self.boot_counter) = (Some(psk), boot_counter);
     }
 
@@ -193,16 +205,44 @@ impl Seat {
     ) -> Option<T> {
         self.psk.as_ref()?;
         let Self { reader, hands, .. } = self;
-        let mut done = None;
+        let mut ordered = None;
         let result = work(reader, &mut |event| match event {
-            Event::Command(command) => done = Some((command.id, hands.command(now, command, out))),
+            Event::Command(command) => ordered = Some(command),
             event => hands.take(now, &event, out),
         });
-        if let Some((id, result)) = done {
-            self.reader.done(id, result);
+        if let Some(command) = ordered {
+            self.order(now, command, out);
         }
         self.settle(now, out);
         Some(result)
+    }
+
+    /// A command is done when its number is on the disk, so that it is not done again after a crash (SPEC 8.1).
+    fn order(&mut self, now: Duration, command: Command, out: &mut Outcome) {
+        self.last_command = command.id;
+        if !self.hands.can(command.order) {
+            return self.reader.done(command.id, CommandResult::NotSupported);
+        }
+        // While the disk has not taken the one before, this one is not done and its giver hears nothing of it.
+        if self.ordered.is_none() {
+            (self.ordered, out.command) = (Some((command, now)), Some(command.id));
+        }
+    }
+
+    /// The number of the command `id` is on the disk, or could not be put there. The command is done if that was soon enough.
+    pub(super) fn kept(&mut self, now: Duration, id: u64, is_kept: bool, out: &mut Outcome) {
+        let Some((command, at)) = self.ordered.take_if(|(command, _)| command.id == id) else { return };
+        if !is_kept || now.saturating_sub(at) >= OSDP_COMMAND_AGE_MAX {
+            let reader = self.reader().0;
+            return tracing::error!(
+                reader,
+                id,
+                "a command to an OSDP reader is not done: the disk has not taken its number"
+            );
+        }
+        self.hands.obey(now, command.order, out);
+        self.reader.done(id, CommandResult::Done);
+        self.settle(now, out);
     }
 
     /// Does what the portal wants. A full memory counts what it cannot keep, and reports the count.
@@ -248,21 +288,21 @@ impl Hands {
         self.show(answer.tone, answer.text, SHOWN_MAX, out);
     }
 
-    fn command(&mut self, now: Duration, command: Command, out: &mut Outcome) -> CommandResult {
-        match command.order {
-            Order::Open { direction, hold_open_ms } if self.can_open(direction) => {
+    /// Whether the device can do `order`.
+    fn can(&self, order: Order) -> bool {
+        let Order::Open { direction, .. } = order else { return true };
+        self.settings.release.is_some() && self.settings.serves(direction)
+    }
+
+    fn obey(&mut self, now: Duration, order: Order, out: &mut Outcome) {
+        match order {
+            Order::Open { direction, hold_open_ms } => {
                 let pass = Pass { request: None, direction, card: None, unasked: false };
                 self.grant(now, pass, Duration::from_millis(hold_open_ms.into()), (Tone::Welcome, ""), out);
             }
-            Order::Open { .. } => return CommandResult::NotSupported,
             Order::SetFallBack(_) => {}
             Order::Play(tone) => self.show(tone, "", SHOWN_MAX, out),
         }
-        CommandResult::Done
-    }
-
-    fn can_open(&self, direction: Direction) -> bool {
-        self.settings.release.is_some() && self.settings.serves(direction)
     }
 
     fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, shown: (Tone, &str), out: &mut Outcome) {
@@ -319,163 +359,5 @@ fn tenths(time: Duration) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use kalitka_protocol::reason::{Grant, Verdict};
-
-    use super::*;
-    use crate::limits::OSDP_PASSES_AWAITED_MAX;
-
-    fn seat() -> Seat {
-        let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { rotation_entry = 0, tamper = 1 }";
-        Seat::new(toml::from_str(settings).unwrap(), LogId(7), Duration::ZERO)
-    }
-
-    fn start(byte: u8) -> Start {
-        Start { psk: Psk::new([byte; 32]), boot_counter: 1, random: [byte; 16] }
-    }
-
-    fn card() -> CardRead {
-        CardRead::from_uid(&[1, 2, 3, 4]).unwrap()
-    }
-
-    /// Colours that were lit, and outputs that were switched.
-    fn shown(out: &Outcome) -> (Vec<Colour>, Vec<u8>) {
-        let colour = |act: &Act| if let Act::Led { blink, .. } = act { Some(blink.on_colour) } else { None };
-        let output = |act: &Act| if let Act::Output { number, .. } = act { Some(*number) } else { None };
-        (out.acts.iter().filter_map(colour).collect(), out.acts.iter().filter_map(output).collect())
-    }
-
-    /// The seat's reader is given `event`.
-    fn given(seat: &mut Seat, now: Duration, event: &Event<'static>) -> Outcome {
-        let mut out = Outcome::default();
-        seat.with_reader(now, &mut out, |_, events| events(event.clone())).unwrap();
-        out
-    }
-
-    fn answer(request: u32, verdict: Verdict) -> Event<'static> {
-        let hold_open_ms = if verdict.is_grant() { 5000 } else { 0 };
-        Event::Answer(Answer { request, generation: 1, hold_open_ms, verdict, tone: Tone::Welcome, text: "" })
-    }
-
-    /// Reports that wait in the seat's memory.
-    fn waiting(seat: &Seat) -> usize {
-        seat.reader.memory().waiting()
-    }
-
-    #[test]
-    fn without_a_key_every_card_is_refused_and_what_happens_is_kept_over_a_change_of_keys() {
-        let mut seat = seat();
-        let refused = |seat: &mut Seat| {
-            let mut out = Outcome::default();
-            seat.card(Duration::ZERO, card(), &mut out);
-            assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
-        };
-        refused(&mut seat);
-        seat.tampered(Duration::ZERO);
-        assert_eq!(waiting(&seat), 1, "before the first key");
-        seat.begin(start(1));
-        assert!(!seat.needs(&Psk::new([1; 32])) && seat.needs(&Psk::new([2; 32])));
-        seat.tampered(Duration::ZERO);
-        seat.end();
-        seat.end();
-        refused(&mut seat);
-        seat.inputs(Duration::ZERO, 1, 1, &mut Outcome::default());
-        let mut buffer = [0; DATAGRAM_MAX];
-        assert!(seat.poll_transmit(Duration::ZERO, &mut buffer, &mut |bytes| bytes.fill(7)).is_none());
-        assert!(!seat.datagram(Duration::ZERO, &[0; 64], &mut Outcome::default()));
-        assert_eq!(seat.next_timeout(), Duration::MAX);
-        seat.begin(start(2));
-        assert_eq!((waiting(&seat), seat.reader.memory().log()), (3, LogId(7)));
-    }
-
-    #[test]
-    fn without_a_key_a_full_memory_counts_what_it_cannot_keep() {
-        let mut seat = seat();
-        (0..OSDP_REPORTS_MAX + 3).for_each(|_| seat.tampered(Duration::ZERO));
-        seat.begin(start(1));
-        assert_eq!((waiting(&seat), seat.reader.memory().lost()), (OSDP_REPORTS_MAX, 3));
-    }
-
-    #[test]
-    fn what_an_answer_or_a_command_ends_is_reported() {
-        let mut seat = seat();
-        seat.begin(start(1));
-        for request in 1..=6 {
-            seat.card(Duration::ZERO, card(), &mut Outcome::default());
-            let out = given(&mut seat, Duration::ZERO, &answer(request, Verdict::Grant(Grant::AccessLevel)));
-            assert_eq!(shown(&out), (vec![Colour::Green], vec![2]));
-            assert!(matches!(out.acts[0], Act::Output { .. }), "the release goes first");
-        }
-        // The oldest of too many are ended by the next.
-        assert_eq!(waiting(&seat), 6 - OSDP_PASSES_AWAITED_MAX);
-        let order = Order::Open { direction: Direction::Entry, hold_open_ms: 5000 };
-        let out = given(&mut seat, Duration::ZERO, &Event::Command(Command { id: 1, seen: 1, order }));
-        assert_eq!((shown(&out).1, waiting(&seat)), (vec![2], 7 - OSDP_PASSES_AWAITED_MAX));
-    }
-
-    #[test]
-    fn command_is_done_in_the_directions_that_are_served_and_in_no_other() {
-        let given = |settings: &str, direction| {
-            let settings = toml::from_str(&format!("address = 0\nreader = 101\n{settings}")).unwrap();
-            let mut seat = Seat::new(settings, LogId(7), Duration::ZERO);
-            let mut out = Outcome::default();
-            let command = Command { id: 1, seen: 1, order: Order::Open { direction, hold_open_ms: 5000 } };
-            let result = seat.hands.command(Duration::ZERO, command, &mut out);
-            assert_eq!(result == CommandResult::Done, !shown(&out).1.is_empty());
-            result
-        };
-        use Direction::{Entry, Exit};
-        for (settings, entry, exit) in [
-            ("", CommandResult::NotSupported, CommandResult::NotSupported),
-            ("release = 2", CommandResult::Done, CommandResult::NotSupported),
-            ("release = 2\ninputs = { exit_button = 1 }", CommandResult::Done, CommandResult::Done),
-            ("release = 2\ndirection = \"exit\"", CommandResult::NotSupported, CommandResult::Done),
-        ] {
-            assert_eq!((given(settings, Entry), given(settings, Exit)), (entry, exit), "{settings}");
-        }
-    }
-
-    #[test]
-    fn whose_release_is_lost_sees_red_and_turns_back() {
-        let mut seat = seat();
-        seat.begin(start(1));
-        seat.card(Duration::ZERO, card(), &mut Outcome::default());
-        given(&mut seat, Duration::ZERO, &answer(1, Verdict::Grant(Grant::AccessLevel)));
-        let mut out = Outcome::default();
-        seat.release_lost(&mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
-        seat.handle_timeout(Duration::from_secs(6), &mut out);
-        assert_eq!(waiting(&seat), 1);
-    }
-
-    #[test]
-    fn card_is_neither_granted_nor_denied_before_it_is_answered() {
-        let (mut seat, mut out) = (seat(), Outcome::default());
-        seat.begin(start(1));
-        seat.card(Duration::ZERO, card(), &mut out);
-        assert!(out.acts.is_empty() && out.decided.is_empty());
-        // No session, no answer: closed until somebody has said otherwise.
-        let mut buffer = [0; DATAGRAM_MAX];
-        assert!(seat.poll_transmit(Duration::ZERO, &mut buffer, &mut |bytes| bytes.fill(7)).is_some());
-        seat.handle_timeout(Duration::from_secs(3), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
-        let mut out = Outcome::default();
-        seat.card(Duration::from_secs(4), card(), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]), "in fall-back");
-    }
-
-    #[test]
-    fn only_a_mode_that_says_so_lets_pass_without_an_answer() {
-        use Direction::{Entry, Exit};
-        for (mode, direction, passes) in [
-            (FallBack::Closed, Entry, false),
-            (FallBack::Closed, Exit, false),
-            (FallBack::ExitFree, Entry, false),
-            (FallBack::ExitFree, Exit, true),
-            (FallBack::Free, Entry, true),
-            (FallBack::Free, Exit, true),
-        ] {
-            assert_eq!(lets_pass(mode, direction), passes);
-        }
-    }
-}
+#[path = "seat_tests.rs"]
+mod tests;
