@@ -116,7 +116,7 @@ impl Seat {
     }
 
     fn start(&mut self, identity: Identity) {
-        self.reader = Box::new(Reader::new(identity, self.reader.memory().clone()));
+        *self.reader = Reader::new(identity, self.reader.memory().clone());
         self.hands.asked.clear();
         self.hands.portal.forget_requests();
     }
