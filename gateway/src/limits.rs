@@ -187,6 +187,13 @@ pub(crate) const OSDP_BUSES_MAX: usize = 8;
 pub(crate) const OSDP_BAUDS: [u32; 6] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400];
 /// Reports of an OSDP device that wait for the journal.
 pub(crate) const OSDP_REPORTS_MAX: usize = 256;
+/// Passes at an OSDP device that are awaited at a time: with 30 people a minute and 5 s to go, three.
+pub(crate) const OSDP_PASSES_AWAITED_MAX: usize = 4;
+/// How soon after they are let pass most people are seen to go through, and before which the next is seldom let pass if they
+/// have turned away.
+pub(crate) const OSDP_WALK: Duration = Duration::from_millis(1500);
+/// How long after it came a command to an OSDP reader is done at the latest: its number goes to the disk first.
+pub(crate) const OSDP_COMMAND_AGE_MAX: Duration = Duration::from_secs(2);
 /// Orders that wait for a line.
 pub(crate) const OSDP_ORDERS_MAX: usize = 4;
 /// Bytes that are taken from a line at a time.

@@ -25,7 +25,7 @@ use crate::keys::{self, KeyBook};
 use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
 use crate::logs;
 use crate::metrics::{Collector, KernelDrops, OsdpTally, Tally, names};
-use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys};
+use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys, LastCommands};
 use crate::published::Published;
 use crate::serial::{self, Wiring};
 use crate::stage::{Services, Stage};
@@ -85,6 +85,7 @@ struct Ground {
     uplink_tally: Arc<kalitka_uplink::Tally>,
     osdp_tally: Arc<OsdpTally>,
     device_keys: Arc<DeviceKeys>,
+    last_commands: Arc<LastCommands>,
     keys: Arc<KeyBook>,
     keeper: Keeper,
     safety_file: SafetyFile,
@@ -117,6 +118,7 @@ impl Ground {
         let copied = (Arc::clone(&tallies), Arc::clone(&journal_tally));
         let collector = Collector::install(copied.0, copied.1, Arc::clone(&osdp_tally), Arc::clone(&uplink_tally))?;
         let device_keys = Arc::new(osdp::open_keys(&config.state)?);
+        let last_commands = Arc::new(osdp::open_commands(&config.state)?);
         let keys = Arc::new(KeyBook::open(config.state.join(keys::FILE_NAME))?);
         let keeper = Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
         let (safety_file, kept) = SafetyFile::open(&config.state);
@@ -141,6 +143,7 @@ impl Ground {
             uplink_tally,
             osdp_tally,
             device_keys,
+            last_commands,
             keys,
             keeper,
             safety_file,
@@ -207,6 +210,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
     let beginning = Beginning {
         lines: config.osdp.clone(),
         device_keys: ground.device_keys,
+        last_commands: ground.last_commands,
         keys: keys.published(),
         boots: Boots::of(&stamps),
         udp,

@@ -8,7 +8,8 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use kalitka_core::{Entropy, Keys};
-use kalitka_protocol::limits::DATAGRAM_MAX;
+use kalitka_protocol::LogId;
+use kalitka_protocol::limits::{DATAGRAM_MAX, OSDP_DEVICES_MAX};
 use kalitka_protocol::osdp::bus::{Event, Exchange};
 use kalitka_protocol::osdp::{Address, Alarm, Bus, Device, Fault, Line as Speed, State, Step, What};
 use rustix::io::Errno;
@@ -19,10 +20,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_serial::SerialStream;
 
+use super::commands::LastCommands;
 use super::keeper::{self, Fact, Learnt};
 use super::keys::DeviceKeys;
 use super::seat::{Outcome, Seat, Start};
 use super::settings::Settings;
+use super::words;
 use super::{Boots, Shown};
 use crate::clock::Clock;
 use crate::entropy::SystemEntropy;
@@ -39,6 +42,13 @@ pub(super) enum Order {
     Install { place: usize, key: kalitka_protocol::osdp::Scbk, time: Duration },
 }
 
+/// A command of the reader at a place, whose number is on the disk or could not be put there.
+struct Kept {
+    place: usize,
+    id: u64,
+    is_kept: bool,
+}
+
 /// What all lines look at.
 pub(super) struct Shared {
     pub(super) clock: Clock,
@@ -46,6 +56,7 @@ pub(super) struct Shared {
     pub(super) keys: Arc<Published<Keys>>,
     /// Who keeps what is learnt of devices.
     pub(super) keeper: SyncSender<Learnt>,
+    pub(super) last_commands: Arc<LastCommands>,
     pub(super) boots: Boots,
     pub(super) tally: Arc<OsdpTally>,
 }
@@ -63,6 +74,8 @@ pub(super) struct Line {
     seats: Vec<Seat>,
     socket: UdpSocket,
     orders: mpsc::Receiver<Order>,
+    /// Where commands come back whose numbers were to be put on the disk.
+    kept: (mpsc::Sender<Kept>, mpsc::Receiver<Kept>),
     entropy: SystemEntropy,
     shown: watch::Sender<Vec<Shown>>,
     faults: [u64; Fault::ALL.len()],
@@ -89,7 +102,13 @@ impl Line {
         };
         let bus = Bus::new(Speed { baud }, devices.iter().filter_map(device).collect());
         devices.iter().for_each(|of| power_failed(of.reader, false));
-        let seats = devices.into_iter().map(Seat::new).collect();
+        let mut entropy = SystemEntropy::new()?;
+        let seat = |of: super::settings::DeviceSettings| {
+            let (last_command, mut log) = (shared.last_commands.of(of.reader), [0; 8]);
+            entropy.fill(&mut log);
+            Seat::new(of, last_command, LogId(u64::from_le_bytes(log)), shared.clock.monotonic())
+        };
+        let seats = devices.into_iter().map(seat).collect();
         Ok(Self {
             shared,
             path,
@@ -101,7 +120,8 @@ impl Line {
             seats,
             socket,
             orders,
-            entropy: SystemEntropy::new()?,
+            kept: mpsc::channel(OSDP_DEVICES_MAX),
+            entropy,
             shown,
             faults: [0; Fault::ALL.len()],
             next_tick: Duration::ZERO,
@@ -128,6 +148,7 @@ impl Line {
                     Some(order) => self.obey(order),
                     None => return,
                 },
+                Some(kept) = self.kept.1.recv() => self.take_kept(&kept),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -351,7 +372,7 @@ impl Line {
             }
             What::Alarm(alarm) => {
                 metrics::counter!(names::OSDP_ALARMS, "alarm" => alarm.label()).increment(1);
-                tracing::error!(reader, alarm = alarm.label(), "{}", remedy(alarm));
+                tracing::error!(reader, alarm = alarm.label(), "{}", words::remedy(alarm));
                 if alarm != Alarm::NotEnrolled {
                     seat.tampered(now);
                 }
@@ -380,7 +401,28 @@ impl Line {
         }
     }
 
+    fn take_kept(&mut self, kept: &Kept) {
+        let (now, mut out) = (self.shared.clock.monotonic(), Outcome::default());
+        let Some(seat) = self.seats.get_mut(kept.place) else { return };
+        seat.kept(now, kept.id, kept.is_kept, &mut out);
+        self.settle(kept.place, out);
+    }
+
+    /// Has the number of a command put on the disk, and waits for no disk.
+    fn keep_command(&self, place: usize, id: u64) {
+        let (commands, kept) = (Arc::clone(&self.shared.last_commands), self.kept.0.clone());
+        let reader = self.seats[place].reader().0;
+        tokio::task::spawn_blocking(move || {
+            let is_kept = commands.keep(reader, id).inspect_err(|error| tracing::error!(reader, id, %error)).is_ok();
+            // Nobody is there any more when the gateway ends.
+            let _ = kept.blocking_send(Kept { place, id, is_kept });
+        });
+    }
+
     fn settle(&mut self, place: usize, out: Outcome) {
+        if let Some(id) = out.command {
+            self.keep_command(place, id);
+        }
         out.decided.iter().for_each(|took| self.shared.tally.decision.record(*took));
         let now = self.shared.clock.monotonic();
         for act in out.acts {
@@ -433,28 +475,10 @@ fn power_failed(reader: u32, has_failed: bool) {
     metrics::gauge!(names::OSDP_POWER_FAILED, "reader" => reader.to_string()).set(f64::from(u8::from(has_failed)));
 }
 
-const fn remedy(alarm: Alarm) -> &'static str {
-    match alarm {
-        Alarm::WrongKey => {
-            "an OSDP device has not shown that it has its key, and is refused: it was changed, reset, or somebody plays it; look \
-             at it, and `osdp enrol` it only when it is yours"
-        }
-        Alarm::NotEnrolled => "an OSDP device has no key yet, and is refused: `osdp enrol` it",
-        Alarm::NoSecureChannel => {
-            "an OSDP device says that it has no secure channel, and is refused: change the device"
-        }
-        Alarm::NoChannel => {
-            "an OSDP device answers and no channel comes about, and it is refused: look at the line and at the device's firmware"
-        }
-        Alarm::CapabilitiesChanged => {
-            "an OSDP device can do other things than when it was enrolled: `osdp enrol` it again if its firmware was changed"
-        }
-        Alarm::ChannelBroken => {
-            "an OSDP channel broke by a frame that was not the device's: look at the line and who has hands on it"
-        }
-    }
-}
-
 #[cfg(test)]
 #[path = "line_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "line_commands_tests.rs"]
+mod commands_tests;

@@ -3,6 +3,7 @@
 //! The protocol's own [`kalitka_protocol::osdp::Bus`] says whose turn it is; here are the port, the keys, and each device's
 //! [`seat`], which asks the workers as every reader does.
 
+mod commands;
 mod keeper;
 mod keys;
 mod line;
@@ -32,6 +33,7 @@ use crate::limits::{OSDP_LEARNT_MAX, OSDP_ORDERS_MAX, OSDP_WINDOW_MAX, OSDP_WIND
 use crate::metrics::OsdpTally;
 use crate::published::Published;
 use crate::thread::{self, Ended};
+pub(crate) use commands::LastCommands;
 pub(crate) use keys::{DeviceKeys, FILE_NAME};
 use line::{Line, Order, Shared};
 use settings::Settings;
@@ -70,6 +72,7 @@ impl Boots {
 pub(crate) struct Beginning {
     pub(crate) lines: Vec<Settings>,
     pub(crate) device_keys: Arc<DeviceKeys>,
+    pub(crate) last_commands: Arc<LastCommands>,
     pub(crate) keys: Arc<Published<Keys>>,
     pub(crate) boots: Boots,
     /// Where the gateway listens for readers.
@@ -99,9 +102,10 @@ pub(crate) struct Running {
 /// # Errors
 /// [`Failure::Environment`] when the system gives no thread, socket or random bytes.
 pub(crate) fn start(beginning: Beginning, died: &Ended) -> Result<(Counter, Option<Running>), Failure> {
-    let Beginning { lines: settings, device_keys, keys, boots, udp, clock, tally } = beginning;
+    let Beginning { lines: settings, device_keys, last_commands, keys, boots, udp, clock, tally } = beginning;
     let (keeper, learnt) = sync_channel(OSDP_LEARNT_MAX);
-    let shared = Arc::new(Shared { clock, gateway: reachable(udp), keys, keeper, boots, tally });
+    let gateway = reachable(udp);
+    let shared = Arc::new(Shared { clock, gateway, keys, keeper, last_commands, boots, tally });
     let mut counter = Counter { device_keys: Arc::clone(&device_keys), lines: Vec::new(), places: BTreeMap::new() };
     if settings.is_empty() {
         return Ok((counter, None));
@@ -134,6 +138,8 @@ pub(crate) fn start(beginning: Beginning, died: &Ended) -> Result<(Counter, Opti
                 _ = tasks.join_next() => {}
             }
         });
+        // A disk that hangs does not keep the process.
+        runtime.shutdown_background();
     };
     Ok((counter, Some(Running { stop, thread: thread::spawn("osdp", died, body)?, keeper })))
 }
@@ -202,4 +208,12 @@ fn reachable(udp: SocketAddr) -> SocketAddr {
 /// As [`DeviceKeys::open`].
 pub(crate) fn open_keys(state: &Path) -> Result<DeviceKeys, Failure> {
     DeviceKeys::open(state.join(FILE_NAME))
+}
+
+/// Reads the devices' last commands in the state folder.
+///
+/// # Errors
+/// As [`LastCommands::open`].
+pub(crate) fn open_commands(state: &Path) -> Result<LastCommands, Failure> {
+    LastCommands::open(state.join(commands::FILE_NAME))
 }

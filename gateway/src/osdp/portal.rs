@@ -1,18 +1,24 @@
-//! What a device's inputs and output mean: a release, a rotation, a door, a button. Time is passed in, effects come out.
+//! What a device's inputs and output mean: a release, a rotation, a door, a button (SPEC 7.7 to 7.9). Time is passed in,
+//! effects come out.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::message::ReportKind;
 use kalitka_protocol::reader::Happening;
 use kalitka_protocol::reason::Direction;
+use kalitka_snapshot::limits::HOLD_OPEN_MS_MAX;
 
-use super::settings::Inputs;
+use super::settings::DeviceSettings;
+use crate::limits::{OSDP_PASSES_AWAITED_MAX, OSDP_WALK};
 
 /// Beyond the hold-open time, how long a person who has begun to pass may take until the rotation is seen.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a button holds the portal open.
 const BUTTON_OPEN: Duration = Duration::from_secs(5);
+/// How long after a portal's start somebody may still go through whom the gateway had let pass before it.
+const LET_PASS_BEFORE: Duration = Duration::from_millis(HOLD_OPEN_MS_MAX as u64).saturating_add(GRACE);
 
 /// What follows from an input or from time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,47 +39,100 @@ pub(super) struct Pass {
     pub(super) unasked: bool,
 }
 
+/// A pass that has not been seen yet.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    pass: Pass,
+    since: Duration,
+    hold_open: Duration,
+    /// Whether the door stood open meanwhile: whoever goes through it then is not seen.
+    door_was_open: bool,
+    /// Whether the device may not have released: whoever goes through is rather somebody else.
+    is_doubtful: bool,
+}
+
+impl Awaited {
+    fn until(&self) -> Duration {
+        self.since + self.hold_open + GRACE
+    }
+}
+
+/// A door that stands open.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// For whom; nobody, when it was forced.
+    by: Option<Pass>,
+    /// When that is reported, until it has been.
+    report_at: Option<Duration>,
+}
+
 /// One portal, as far as its reader's inputs tell.
 #[derive(Debug)]
 pub(super) struct Portal {
-    inputs: Inputs,
-    held_open_after: Duration,
-    awaited: Option<(Pass, Duration)>,
-    /// Since when the door stands open, until it has been reported.
-    open_since: Option<Duration>,
+    settings: DeviceSettings,
+    /// The oldest first, [`OSDP_PASSES_AWAITED_MAX`] at most.
+    awaited: VecDeque<Awaited>,
+    open: Option<Open>,
+    start: Duration,
+    /// How many of those whom the gateway may have let pass before its start have not been seen.
+    let_pass_before: usize,
 }
 
 impl Portal {
-    pub(super) const fn new(inputs: Inputs, held_open_after: Duration) -> Self {
-        Self { inputs, held_open_after, awaited: None, open_since: None }
-    }
-
-    /// Somebody may pass for `hold_open` from `now` on. One who was let pass before and did not has turned back.
-    pub(super) fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, effects: &mut Vec<Effect>) {
-        self.turned_back(effects);
-        effects.push(Effect::Release(hold_open));
-        if self.sees_passes() {
-            self.awaited = Some((pass, now + hold_open + GRACE));
+    /// The portal of `settings`, looked after from `now` on.
+    pub(super) fn new(settings: &DeviceSettings, now: Duration) -> Self {
+        Self {
+            settings: settings.clone(),
+            awaited: VecDeque::new(),
+            open: None,
+            start: now,
+            let_pass_before: OSDP_PASSES_AWAITED_MAX,
         }
     }
 
-    /// Whoever was let pass last was not: the portal stayed locked.
-    pub(super) fn not_released(&mut self, effects: &mut Vec<Effect>) {
-        self.turned_back(effects);
+    /// Somebody may pass for `hold_open` from `now` on. Where nobody sees who passes, that is a pass.
+    pub(super) fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Release(hold_open));
+        if !self.sees(pass.direction) {
+            return effects.push(followed(ReportKind::Passed, &pass));
+        }
+        if self.awaited.len() >= OSDP_PASSES_AWAITED_MAX {
+            self.end(0, effects);
+        }
+        let (door_was_open, is_doubtful) = (self.open.is_some(), false);
+        self.awaited.push_back(Awaited { pass, since: now, hold_open, door_was_open, is_doubtful });
+    }
+
+    /// The release of whoever was let pass last has got lost. If it was not done, he has turned back. If it may have been, he is
+    /// awaited still, but whoever goes through is taken for somebody else, if anybody else is awaited.
+    pub(super) fn release_lost(&mut self, may_be_done: bool, effects: &mut Vec<Effect>) {
+        let Some(place) = self.awaited.iter().rposition(|awaited| !awaited.is_doubtful) else { return };
+        self.awaited[place].is_doubtful = true;
+        if !may_be_done {
+            self.end(place, effects);
+        }
+    }
+
+    /// The reader is started: what it asked before is no longer known by its number.
+    pub(super) fn forget_requests(&mut self) {
+        let by = self.open.iter_mut().filter_map(|open| open.by.as_mut());
+        by.chain(self.awaited.iter_mut().map(|awaited| &mut awaited.pass)).for_each(|pass| pass.request = None);
     }
 
     /// The inputs are `active`, and those in `changed` have changed.
     pub(super) fn inputs(&mut self, now: Duration, active: u32, changed: u32, effects: &mut Vec<Effect>) {
+        let meaning = self.settings.inputs;
         for number in (0..32_u8).filter(|number| changed >> number & 1 != 0) {
             let is_active = active >> number & 1 != 0;
             let is = |input: Option<u8>| input == Some(number);
             match is_active {
-                true if is(self.inputs.rotation_entry) => self.rotated(Direction::Entry, effects),
-                true if is(self.inputs.rotation_exit) => self.rotated(Direction::Exit, effects),
-                true if is(self.inputs.tamper) => effects.push(report(ReportKind::Tamper, None)),
-                true if is(self.inputs.exit_button) => self.pressed(now, number, effects),
-                _ if is(self.inputs.door) => self.door(now, is_active, effects),
-                false if self.inputs.has(number) => {}
+                true if is(meaning.rotation_entry) => self.rotated(now, Direction::Entry, effects),
+                true if is(meaning.rotation_exit) => self.rotated(now, Direction::Exit, effects),
+                true if is(meaning.tamper) => effects.push(report(ReportKind::Tamper, None)),
+                true if is(meaning.exit_button) => self.pressed(now, number, effects),
+                true if is(meaning.door) => self.opened(now, effects),
+                false if is(meaning.door) => self.open = None,
+                false if meaning.has(number) => {}
                 _ => {
                     let input = number | if is_active { 0x80 } else { 0 };
                     effects.push(Effect::Report(Happening { input, ..happening(ReportKind::InputChange, None) }));
@@ -84,49 +143,81 @@ impl Portal {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(super) fn next_timeout(&self) -> Option<Duration> {
-        let held = self.open_since.map(|since| since + self.held_open_after);
-        [self.awaited.map(|(_, until)| until), held].into_iter().flatten().min()
+        let held = self.open.and_then(|open| open.report_at);
+        self.awaited.iter().map(Awaited::until).chain(held).min()
     }
 
     /// Does what time asks for.
     pub(super) fn handle_timeout(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        if self.awaited.is_some_and(|(_, until)| until <= now) {
-            self.turned_back(effects);
+        while let Some(place) = self.awaited.iter().position(|awaited| awaited.until() <= now) {
+            self.end(place, effects);
         }
-        if self.open_since.take_if(|since| *since + self.held_open_after <= now).is_some() {
-            effects.push(report(ReportKind::HeldOpen, None));
+        if let Some(open) = &mut self.open
+            && open.report_at.take_if(|at| *at <= now).is_some()
+        {
+            let held_open = |pass: &Pass| followed(ReportKind::HeldOpen, pass);
+            effects.push(open.by.as_ref().map_or(report(ReportKind::HeldOpen, None), held_open));
         }
     }
 
     const fn has_rotation(&self) -> bool {
-        self.inputs.rotation_entry.is_some() || self.inputs.rotation_exit.is_some()
+        self.settings.inputs.has_rotation()
     }
 
-    const fn sees_passes(&self) -> bool {
-        self.has_rotation() || self.inputs.door.is_some()
+    /// Whether an input tells that somebody has passed in `direction`.
+    const fn sees(&self, direction: Direction) -> bool {
+        let inputs = &self.settings.inputs;
+        inputs.rotation(direction).is_some() || (!self.has_rotation() && inputs.door.is_some())
     }
 
-    fn rotated(&mut self, direction: Direction, effects: &mut Vec<Effect>) {
-        match self.awaited.take_if(|(pass, _)| pass.direction == direction) {
-            Some((pass, _)) => effects.push(followed(ReportKind::Passed, &pass)),
-            None => effects.push(report(ReportKind::Forced, Some(direction))),
-        }
+    /// Takes out the pass that is now seen, in `direction` if that is seen too.
+    ///
+    /// The next card is often read while the one before is still in the arm: within [`OSDP_WALK`] whoever was let pass first
+    /// goes first. After that the one before has turned away, and it is the last: else one who turns back would pass as the
+    /// next, the next as the one behind, and so on for as long as people come.
+    fn seen(&mut self, now: Duration, direction: Option<Direction>) -> Option<Awaited> {
+        let fits = |awaited: &Awaited| direction.is_none_or(|direction| awaited.pass.direction == direction);
+        let walks = |awaited: &Awaited| now < awaited.since + OSDP_WALK;
+        let awaited = &self.awaited;
+        let place = awaited
+            .iter()
+            .position(|awaited| fits(awaited) && !awaited.is_doubtful && walks(awaited))
+            .or_else(|| awaited.iter().rposition(|awaited| fits(awaited) && !awaited.is_doubtful))
+            .or_else(|| awaited.iter().rposition(fits))?;
+        self.awaited.remove(place)
+    }
+
+    fn rotated(&mut self, now: Duration, direction: Direction, effects: &mut Vec<Effect>) {
+        let effect = match self.seen(now, Some(direction)) {
+            Some(Awaited { pass, .. }) => followed(ReportKind::Passed, &pass),
+            None => self.unawaited(now, Some(direction)),
+        };
+        effects.push(effect);
     }
 
     /// Where nothing turns, whoever opens the door passes.
-    fn door(&mut self, now: Duration, is_open: bool, effects: &mut Vec<Effect>) {
-        self.open_since = is_open.then_some(now);
-        if !is_open {
-            return;
-        }
-        match self.awaited {
+    fn opened(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let opener = if self.has_rotation() { self.awaited.back().copied() } else { self.seen(now, None) };
+        match &opener {
             Some(_) if self.has_rotation() => {}
-            Some((pass, _)) => {
-                self.awaited = None;
-                effects.push(followed(ReportKind::Passed, &pass));
-            }
-            None => effects.push(report(ReportKind::Forced, None)),
+            Some(Awaited { pass, .. }) => effects.push(followed(ReportKind::Passed, pass)),
+            None => effects.push(self.unawaited(now, None)),
         }
+        let hold_open = opener.map_or(Duration::ZERO, |opener| opener.hold_open);
+        let report_at = Some(now + self.settings.held_open_after().max(hold_open));
+        self.open = Some(Open { by: opener.map(|opener| opener.pass), report_at });
+        self.awaited.iter_mut().for_each(|awaited| awaited.door_was_open = true);
+    }
+
+    /// Somebody went through whom this portal does not await: forced, unless the gateway may have let them pass before its start.
+    fn unawaited(&mut self, now: Duration, direction: Option<Direction>) -> Effect {
+        let may_be = direction.is_none_or(|direction| self.settings.serves(direction))
+            && self.let_pass_before > 0
+            && now < self.start + LET_PASS_BEFORE;
+        if may_be {
+            self.let_pass_before -= 1;
+        }
+        report(if may_be { ReportKind::Passed } else { ReportKind::Forced }, direction)
     }
 
     fn pressed(&mut self, now: Duration, number: u8, effects: &mut Vec<Effect>) {
@@ -135,10 +226,13 @@ impl Portal {
         self.grant(now, pass, BUTTON_OPEN, effects);
     }
 
-    fn turned_back(&mut self, effects: &mut Vec<Effect>) {
-        if let Some((pass, _)) = self.awaited.take()
-            && pass.card.is_some()
-        {
+    /// Nobody has been seen to go through for the pass at `place`, and nobody will be. Through a door that stood open he may
+    /// have gone all the same, and is taken to have: who is inside must not count as away.
+    fn end(&mut self, place: usize, effects: &mut Vec<Effect>) {
+        let Some(Awaited { pass, door_was_open, is_doubtful, .. }) = self.awaited.remove(place) else { return };
+        if door_was_open && !is_doubtful && !self.has_rotation() {
+            effects.push(followed(ReportKind::Passed, &pass));
+        } else if !pass.unasked || pass.card.is_some() {
             effects.push(followed(ReportKind::TurnedBack, &pass));
         }
     }
@@ -158,101 +252,5 @@ const fn followed(kind: ReportKind, pass: &Pass) -> Effect {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TURNSTILE: Inputs =
-        Inputs { rotation_entry: Some(0), rotation_exit: Some(1), door: None, exit_button: None, tamper: Some(2) };
-    const DOOR: Inputs =
-        Inputs { rotation_entry: None, rotation_exit: None, door: Some(3), exit_button: Some(4), tamper: None };
-    const HOLD: Duration = Duration::from_secs(5);
-
-    fn portal(inputs: Inputs) -> Portal {
-        Portal::new(inputs, Duration::from_secs(15))
-    }
-
-    fn pass(request: u32, direction: Direction) -> Pass {
-        Pass { request: Some(request), direction, card: CardRead::from_uid(&[1, 2, 3, 4]), unasked: false }
-    }
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    /// What was reported: kind, direction, request, input.
-    fn reported(effects: &mut Vec<Effect>) -> Vec<(ReportKind, Option<Direction>, Option<u32>, u8)> {
-        let reports = effects.drain(..).filter_map(|effect| match effect {
-            Effect::Report(of) => Some((of.kind, of.direction, of.request, of.input)),
-            Effect::Release(_) => None,
-        });
-        reports.collect()
-    }
-
-    #[test]
-    fn rotation_after_a_grant_is_a_pass_and_any_other_is_forced() {
-        let (mut portal, mut effects) = (portal(TURNSTILE), Vec::new());
-        portal.grant(seconds(1), pass(7, Direction::Entry), HOLD, &mut effects);
-        assert_eq!(effects, [Effect::Release(HOLD)]);
-        portal.inputs(seconds(2), 0b10, 0b10, &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::Forced, Some(Direction::Exit), None, 0)], "the other way");
-        portal.inputs(seconds(3), 0b01, 0b11, &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::Passed, Some(Direction::Entry), Some(7), 0)]);
-        portal.inputs(seconds(3), 0b00, 0b01, &mut effects);
-        portal.inputs(seconds(4), 0b01, 0b01, &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::Forced, Some(Direction::Entry), None, 0)], "one pass a grant");
-    }
-
-    #[test]
-    fn whoever_does_not_pass_in_time_or_before_the_next_has_turned_back() {
-        let (mut portal, mut effects) = (portal(TURNSTILE), Vec::new());
-        portal.grant(seconds(1), pass(1, Direction::Entry), HOLD, &mut effects);
-        portal.grant(seconds(2), pass(2, Direction::Entry), HOLD, &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::TurnedBack, Some(Direction::Entry), Some(1), 0)]);
-        assert_eq!(portal.next_timeout(), Some(seconds(8)));
-        portal.handle_timeout(seconds(7), &mut effects);
-        assert!(effects.is_empty());
-        portal.handle_timeout(seconds(8), &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::TurnedBack, Some(Direction::Entry), Some(2), 0)]);
-        assert_eq!(portal.next_timeout(), None);
-    }
-
-    #[test]
-    fn door_is_passed_forced_and_held_open() {
-        let (mut portal, mut effects) = (portal(DOOR), Vec::new());
-        portal.grant(seconds(1), pass(3, Direction::Entry), HOLD, &mut effects);
-        portal.inputs(seconds(2), 0b1000, 0b1000, &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::Passed, Some(Direction::Entry), Some(3), 0)]);
-        portal.handle_timeout(seconds(16), &mut effects);
-        assert!(effects.is_empty());
-        portal.handle_timeout(seconds(17), &mut effects);
-        portal.handle_timeout(seconds(40), &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::HeldOpen, None, None, 0)], "told once");
-        portal.inputs(seconds(50), 0, 0b1000, &mut effects);
-        portal.inputs(seconds(51), 0b1000, 0b1000, &mut effects);
-        assert_eq!(reported(&mut effects), [(ReportKind::Forced, None, None, 0)]);
-    }
-
-    #[test]
-    fn button_lets_out_and_is_not_called_forced() {
-        let (mut portal, mut effects) = (portal(DOOR), Vec::new());
-        portal.inputs(seconds(1), 0b1_0000, 0b1_0000, &mut effects);
-        assert!(effects.contains(&Effect::Release(BUTTON_OPEN)));
-        assert_eq!(reported(&mut effects), [(ReportKind::InputChange, None, None, 0x84)]);
-        portal.inputs(seconds(2), 0b1_1000, 0b1000, &mut effects);
-        let Some(Effect::Report(passed)) = effects.pop() else { panic!("{effects:?}") };
-        assert!(passed.kind == ReportKind::Passed && passed.unasked && passed.direction == Some(Direction::Exit));
-    }
-
-    #[test]
-    fn tamper_and_inputs_without_meaning_are_reported() {
-        let (mut portal, mut effects) = (portal(TURNSTILE), Vec::new());
-        portal.inputs(seconds(1), 0b1_0100, 0b1_0100, &mut effects);
-        portal.inputs(seconds(2), 0, 0b1_0100, &mut effects);
-        let expected = [
-            (ReportKind::Tamper, None, None, 0),
-            (ReportKind::InputChange, None, None, 0x84),
-            (ReportKind::InputChange, None, None, 4),
-        ];
-        assert_eq!(reported(&mut effects), expected);
-    }
-}
+#[path = "portal_tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ use kalitka_protocol::{BootId, LogId, ReaderId};
 
 use super::portal::{Effect, Pass, Portal};
 use super::settings::DeviceSettings;
-use crate::limits::OSDP_REPORTS_MAX;
+use crate::limits::{OSDP_COMMAND_AGE_MAX, OSDP_REPORTS_MAX};
 use crate::metrics::{names, unanswered};
 
 /// How long an LED and a text show an answer at the most.
@@ -29,7 +29,7 @@ const SHOWN_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Start {
     pub(super) psk: Psk,
     pub(super) boot_counter: u32,
-    /// Sixteen random bytes.
+    /// Random bytes.
     pub(super) random: [u8; 16],
 }
 
@@ -49,29 +49,40 @@ pub(super) struct Outcome {
     pub(super) since: Option<Duration>,
     /// How long decisions took that have come.
     pub(super) decided: Vec<Duration>,
+    /// The number of a command, which is to be put on the disk before [`Seat::kept`] does it.
+    pub(super) command: Option<u64>,
 }
 
 pub(super) struct Seat {
-    settings: DeviceSettings,
-    portal: Portal,
-    reader: Option<Box<Reader<OSDP_REPORTS_MAX>>>,
-    /// What a reader that has ended had to report.
-    memory: Option<Box<ReportMemory<OSDP_REPORTS_MAX>>>,
+    reader: Box<Reader<OSDP_REPORTS_MAX>>,
+    /// By which the reader speaks; without, it only keeps what happens.
     psk: Option<Psk>,
     boot_counter: u32,
+    last_command: u64,
+    /// A command whose number is on its way to the disk, and when it came.
+    ordered: Option<(Command, Duration)>,
+    hands: Hands,
+}
+
+/// What the reader's half has the device do.
+struct Hands {
+    settings: DeviceSettings,
+    portal: Portal,
     asked: VecDeque<Asked>,
     effects: Vec<Effect>,
 }
 
 impl Seat {
-    pub(super) fn new(settings: DeviceSettings) -> Self {
-        let portal = Portal::new(settings.inputs, settings.held_open_after());
-        let (asked, effects) = (VecDeque::new(), Vec::new());
-        Self { settings, portal, reader: None, memory: None, psk: None, boot_counter: 0, asked, effects }
+    /// A seat without a key, from `now` on, after `last_command`. `log` is random: the number of its report memory.
+    pub(super) fn new(settings: DeviceSettings, last_command: u64, log: LogId, now: Duration) -> Self {
+        let portal = Portal::new(&settings, now);
+        let reader = Box::new(Reader::new(keyless(settings.reader()), ReportMemory::new(log)));
+        let hands = Hands { settings, portal, asked: VecDeque::new(), effects: Vec::new() };
+        Self { reader, psk: None, boot_counter: 0, last_command, ordered: None, hands }
     }
 
     pub(super) const fn reader(&self) -> ReaderId {
-        self.settings.reader()
+        self.hands.settings.reader()
     }
 
     /// Whether it has to [`begin`](Self::begin) to speak by `psk`.
@@ -84,80 +95,79 @@ impl Seat {
         self.boot_counter
     }
 
+    /// The last command that was given to it, done or not.
+    #[cfg(test)]
+    pub(super) const fn last_command(&self) -> u64 {
+        self.last_command
+    }
+
     /// Begins to speak, as a reader that has been started. What it has to report it still has.
     pub(super) fn begin(&mut self, start: Start) {
         let Start { psk, boot_counter, random } = start;
-        let [boot, log] =
-            [0, 8].map(|place| u64::from_le_bytes(random[place..place + 8].try_into().unwrap_or_default()));
-        self.end();
-        let memory = self.memory.take().map_or_else(|| ReportMemory::new(LogId(log)), |memory| *memory);
-        let identity = Identity {
-            reader: self.reader(),
-            psk: psk.clone(),
-            firmware: 0,
-            boot_counter,
-            boot: BootId(boot),
-            last_command: 0,
-            fall_back: FallBack::Closed,
-        };
-        self.reader = Some(Box::new(Reader::new(identity, memory)));
+        let boot = BootId(random.iter().take(8).fold(0, |boot, &byte| boot << 8 | u64::from(byte)));
+        let last_command = self.last_command;
+        self.start(Identity { psk: psk.clone(), boot_counter, boot, last_command, ..keyless(self.reader()) });
         (self.psk, self.boot_counter) = (Some(psk), boot_counter);
     }
 
-    /// The reader's key was taken away: every card is refused, whatever the fall-back mode, until there is another.
+    /// The reader's key was taken away: every card is refused, whatever the fall-back mode, until there is another. What
+    /// happens meanwhile is kept.
     pub(super) fn end(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            self.memory = Some(Box::new(reader.into_memory()));
+        if self.psk.take().is_some() {
+            self.start(keyless(self.reader()));
         }
-        self.psk = None;
-        self.asked.clear();
+    }
+
+    fn start(&mut self, identity: Identity) {
+        *self.reader = Reader::new(identity, self.reader.memory().clone());
+        self.hands.asked.clear();
+        self.hands.portal.forget_requests();
     }
 
     /// A card was shown.
     pub(super) fn card(&mut self, now: Duration, card: CardRead, out: &mut Outcome) {
-        let direction = self.settings.direction();
-        let asked = self.reader.as_mut().map(|reader| reader.ask(card, direction, now));
+        let direction = self.hands.settings.direction();
+        let has_key = self.psk.is_some();
+        let asked = has_key.then(|| self.reader.ask(card, direction, now));
         count_unasked(asked.as_ref());
         match asked {
             Some(Ok(request)) => {
-                self.asked.truncate(ASKS_OUTSTANDING - 1);
-                self.asked.push_back(Asked { request, card, at: now });
+                self.hands.asked.truncate(ASKS_OUTSTANDING - 1);
+                self.hands.asked.push_back(Asked { request, card, at: now });
             }
             Some(Err(NotAsked::FallingBack(mode))) if lets_pass(mode, direction) => {
                 let pass = Pass { request: None, direction, card: Some(card), unasked: true };
-                self.portal.grant(now, pass, SHOWN_MAX, &mut self.effects);
+                self.hands.grant(now, pass, SHOWN_MAX, (Tone::Welcome, ""), out);
                 self.settle(now, out);
-                self.show(Tone::Welcome, "", SHOWN_MAX, out);
             }
-            Some(Err(_)) | None => self.show(Tone::Refused, "", SHOWN_MAX, out),
+            Some(Err(_)) | None => self.hands.refuse(out),
         }
     }
 
     /// A card was shown that nobody can have: it is refused here, because there are no words to ask about it.
     pub(super) fn unknown_card(&self, out: &mut Outcome) {
-        self.show(Tone::Refused, "", SHOWN_MAX, out);
+        self.hands.refuse(out);
     }
 
     /// The inputs are `active`, and those in `changed` have changed.
     pub(super) fn inputs(&mut self, now: Duration, active: u32, changed: u32, out: &mut Outcome) {
-        self.portal.inputs(now, active, changed, &mut self.effects);
+        self.hands.portal.inputs(now, active, changed, &mut self.hands.effects);
         self.settle(now, out);
     }
 
     /// Whoever was granted last was told nothing: they are to show their card again. What was not done nobody passes by; what may
     /// have been done somebody still may.
     pub(super) fn release_lost(&mut self, now: Duration, may_be_done: bool, out: &mut Outcome) {
-        if !may_be_done {
-            self.portal.not_released(&mut self.effects);
-            self.settle(now, out);
-        }
-        self.show(Tone::Refused, "", SHOWN_MAX, out);
+        self.hands.portal.release_lost(may_be_done, &mut self.hands.effects);
+        self.settle(now, out);
+        self.hands.refuse(out);
     }
 
     /// Somebody tampers with the device, or with what it says.
     pub(super) fn tampered(&mut self, now: Duration) {
         let kind = ReportKind::Tamper;
-        self.report(now, Happening { kind, direction: None, request: None, input: 0, unasked: false, card: None });
+        let happening = Happening { kind, direction: None, request: None, input: 0, unasked: false, card: None };
+        self.reader.report(now, happening);
     }
 
     /// Takes a datagram of the gateway's; false when it was not for this reader.
@@ -170,7 +180,7 @@ impl Seat {
 
     /// Does what time asks for.
     pub(super) fn handle_timeout(&mut self, now: Duration, out: &mut Outcome) {
-        self.portal.handle_timeout(now, &mut self.effects);
+        self.hands.portal.handle_timeout(now, &mut self.hands.effects);
         self.settle(now, out);
         self.with_reader(now, out, |reader, events| reader.handle_timeout(now, events));
     }
@@ -182,98 +192,147 @@ impl Seat {
         buffer: &mut [u8; DATAGRAM_MAX],
         entropy: &mut dyn FnMut(&mut [u8]),
     ) -> Option<usize> {
-        self.reader.as_mut()?.poll_transmit(now, buffer, entropy)
+        self.psk.as_ref()?;
+        self.reader.poll_transmit(now, buffer, entropy)
     }
 
     /// When there is something to do.
     pub(super) fn next_timeout(&self) -> Duration {
-        let reader = self.reader.as_ref().map(|reader| reader.next_timeout());
-        [reader, self.portal.next_timeout()].into_iter().flatten().min().unwrap_or(Duration::MAX)
+        let reader = self.psk.is_some().then(|| self.reader.next_timeout());
+        [reader, self.hands.portal.next_timeout()].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
-    /// Lets the reader's half do `work`, and does what comes of it.
+    /// Lets the reader's half do `work`, and does what comes of it; nothing without a key.
     fn with_reader<T>(
         &mut self,
         now: Duration,
         out: &mut Outcome,
         work: impl FnOnce(&mut Reader<OSDP_REPORTS_MAX>, &mut dyn FnMut(Event<'_>)) -> T,
     ) -> Option<T> {
-        let mut reader = self.reader.take()?;
-        let mut done = None;
-        let result = work(&mut reader, &mut |event| match event {
-            Event::Answer(answer) => self.answered(now, &answer, out),
-            Event::Unanswered { request } => {
-                metrics::counter!(names::OSDP_CARDS_UNANSWERED, "reason" => unanswered::LATE).increment(1);
-                self.asked.retain(|asked| asked.request != request);
-                self.show(Tone::Refused, "", SHOWN_MAX, out);
-            }
-            Event::Command(command) => done = Some((command.id, self.command(now, command, out))),
-            Event::FallBackEntered(mode) => {
-                tracing::warn!(reader = self.reader().0, mode = mode.label(), "an OSDP reader gets no answers");
-            }
-            Event::FallBackLeft | Event::ListPage(_) | Event::Receipted { .. } | Event::SessionUp(_) => {}
+        self.psk.as_ref()?;
+        let Self { reader, hands, .. } = self;
+        let mut ordered = None;
+        let result = work(reader, &mut |event| match event {
+            Event::Command(command) => ordered = Some(command),
+            event => hands.take(now, &event, out),
         });
-        if let Some((id, result)) = done {
-            reader.done(id, result);
+        if let Some(command) = ordered {
+            self.order(now, command, out);
         }
-        self.reader = Some(reader);
         self.settle(now, out);
         Some(result)
+    }
+
+    /// A command is done when its number is on the disk, so that it is not done again after a crash (SPEC 8.1).
+    fn order(&mut self, now: Duration, command: Command, out: &mut Outcome) {
+        self.last_command = command.id;
+        if !self.hands.can(command.order) {
+            return self.reader.done(command.id, CommandResult::NotSupported);
+        }
+        // While the disk has not taken the one before, this one is not done and its giver hears nothing of it.
+        if self.ordered.is_none() {
+            (self.ordered, out.command) = (Some((command, now)), Some(command.id));
+        }
+    }
+
+    /// The number of the command `id` is on the disk, or could not be put there. The command is done if that was soon enough.
+    pub(super) fn kept(&mut self, now: Duration, id: u64, is_kept: bool, out: &mut Outcome) {
+        let Some((command, at)) = self.ordered.take_if(|(command, _)| command.id == id) else { return };
+        if !is_kept || now.saturating_sub(at) >= OSDP_COMMAND_AGE_MAX {
+            let reader = self.reader().0;
+            return tracing::error!(
+                reader,
+                id,
+                "a command to an OSDP reader is not done: the disk has not taken its number"
+            );
+        }
+        self.hands.obey(now, command.order, out);
+        self.reader.done(id, CommandResult::Done);
+        self.settle(now, out);
+    }
+
+    /// Does what the portal wants. A full memory counts what it cannot keep, and reports the count.
+    fn settle(&mut self, now: Duration, out: &mut Outcome) {
+        self.hands.release(out);
+        for effect in self.hands.effects.drain(..) {
+            if let Effect::Report(happening) = effect {
+                self.reader.report(now, happening);
+            }
+        }
+    }
+}
+
+impl Hands {
+    fn take(&mut self, now: Duration, event: &Event<'_>, out: &mut Outcome) {
+        match event {
+            Event::Answer(answer) => self.answered(now, answer, out),
+            Event::Unanswered { request } => {
+                metrics::counter!(names::OSDP_CARDS_UNANSWERED, "reason" => unanswered::LATE).increment(1);
+                self.asked.retain(|asked| asked.request != *request);
+                self.refuse(out);
+            }
+            Event::FallBackEntered(mode) => {
+                tracing::warn!(reader = self.settings.reader, mode = mode.label(), "an OSDP reader gets no answers");
+            }
+            Event::Command(_)
+            | Event::FallBackLeft
+            | Event::ListPage(_)
+            | Event::Receipted { .. }
+            | Event::SessionUp(_) => {}
+        }
     }
 
     fn answered(&mut self, now: Duration, answer: &Answer<'_>, out: &mut Outcome) {
         let asked = self.asked.iter().position(|asked| asked.request == answer.request);
         let Some(Asked { request, card, at }) = asked.and_then(|place| self.asked.remove(place)) else { return };
         out.decided.push(now.saturating_sub(at));
-        let hold_open = Duration::from_millis(answer.hold_open_ms.into());
         if answer.verdict.is_grant() {
             // What lets somebody pass is late 2 s after the card, not after its answer (SPEC 6.6).
             out.since = Some(at);
             let direction = self.settings.direction();
             let pass = Pass { request: Some(request), direction, card: Some(card), unasked: false };
-            self.portal.grant(now, pass, hold_open, &mut self.effects);
-            // The release goes before what only shows.
-            self.settle(now, out);
-            return self.show(answer.tone, answer.text, hold_open, out);
+            let hold_open = Duration::from_millis(answer.hold_open_ms.into());
+            return self.grant(now, pass, hold_open, (answer.tone, answer.text), out);
         }
         self.show(answer.tone, answer.text, SHOWN_MAX, out);
     }
 
-    fn command(&mut self, now: Duration, command: Command, out: &mut Outcome) -> CommandResult {
-        match command.order {
-            Order::Open { direction, hold_open_ms } if self.settings.release.is_some() => {
+    /// Whether the device can do `order`.
+    fn can(&self, order: Order) -> bool {
+        let Order::Open { direction, .. } = order else { return true };
+        self.settings.release.is_some() && self.settings.serves(direction)
+    }
+
+    fn obey(&mut self, now: Duration, order: Order, out: &mut Outcome) {
+        match order {
+            Order::Open { direction, hold_open_ms } => {
                 let pass = Pass { request: None, direction, card: None, unasked: false };
-                let hold_open = Duration::from_millis(hold_open_ms.into());
-                self.portal.grant(now, pass, hold_open, &mut self.effects);
-                self.settle(now, out);
-                self.show(Tone::Welcome, "", hold_open, out);
+                self.grant(now, pass, Duration::from_millis(hold_open_ms.into()), (Tone::Welcome, ""), out);
             }
-            Order::Open { .. } => return CommandResult::NotSupported,
             Order::SetFallBack(_) => {}
             Order::Play(tone) => self.show(tone, "", SHOWN_MAX, out),
         }
-        CommandResult::Done
     }
 
-    /// Does what the portal wants.
-    fn settle(&mut self, now: Duration, out: &mut Outcome) {
-        for effect in std::mem::take(&mut self.effects) {
-            match effect {
-                Effect::Release(time) => {
-                    let release = self.settings.release;
-                    let act = |number| Act::Output { number, switch: Switch::OnForATime, tenths: tenths(time) };
-                    out.acts.extend(release.map(act));
-                }
-                Effect::Report(happening) => self.report(now, happening),
-            }
-        }
+    fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, shown: (Tone, &str), out: &mut Outcome) {
+        self.portal.grant(now, pass, hold_open, &mut self.effects);
+        // The release goes before what only shows.
+        self.release(out);
+        self.show(shown.0, shown.1, hold_open, out);
     }
 
-    /// A full memory counts what it cannot keep, and reports the count.
-    fn report(&mut self, now: Duration, happening: Happening) {
-        if let Some(reader) = &mut self.reader {
-            reader.report(now, happening);
-        }
+    /// Has the device release; what is to be reported stays for [`Seat::settle`].
+    fn release(&mut self, out: &mut Outcome) {
+        self.effects.retain(|effect| {
+            let Effect::Release(time) = effect else { return true };
+            let act = |number| Act::Output { number, switch: Switch::OnForATime, tenths: tenths(*time) };
+            out.acts.extend(self.settings.release.map(act));
+            false
+        });
+    }
+
+    fn refuse(&self, out: &mut Outcome) {
+        self.show(Tone::Refused, "", SHOWN_MAX, out);
     }
 
     fn show(&self, tone: Tone, text: &str, time: Duration, out: &mut Outcome) {
@@ -305,6 +364,12 @@ fn count_unasked(asked: Option<&Result<u32, NotAsked>>) {
     metrics::counter!(names::OSDP_CARDS_UNANSWERED, "reason" => reason).increment(1);
 }
 
+/// What a reader is without a key: it says nothing, so nobody ever sees the key that stands in it.
+fn keyless(reader: ReaderId) -> Identity {
+    let (psk, boot) = (Psk::new([0; 32]), BootId(0));
+    Identity { reader, psk, firmware: 0, boot_counter: 0, boot, last_command: 0, fall_back: FallBack::Closed }
+}
+
 fn lets_pass(mode: FallBack, direction: Direction) -> bool {
     mode == FallBack::Free || (mode == FallBack::ExitFree && direction == Direction::Exit)
 }
@@ -314,108 +379,5 @@ fn tenths(time: Duration) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use kalitka_protocol::reason::{Grant, Verdict};
-
-    use super::*;
-
-    fn seat() -> Seat {
-        let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { tamper = 1 }";
-        Seat::new(toml::from_str(settings).unwrap())
-    }
-
-    fn start(byte: u8) -> Start {
-        Start { psk: Psk::new([byte; 32]), boot_counter: 1, random: [byte; 16] }
-    }
-
-    fn card() -> CardRead {
-        CardRead::from_uid(&[1, 2, 3, 4]).unwrap()
-    }
-
-    /// Colours that were lit, and outputs that were switched.
-    fn shown(out: &Outcome) -> (Vec<Colour>, Vec<u8>) {
-        let colour = |act: &Act| if let Act::Led { blink, .. } = act { Some(blink.on_colour) } else { None };
-        let output = |act: &Act| if let Act::Output { number, .. } = act { Some(*number) } else { None };
-        (out.acts.iter().filter_map(colour).collect(), out.acts.iter().filter_map(output).collect())
-    }
-
-    #[test]
-    fn without_a_key_every_card_is_refused_and_what_happens_is_kept_over_a_change_of_keys() {
-        let (mut seat, mut out) = (seat(), Outcome::default());
-        seat.card(Duration::ZERO, card(), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
-        seat.begin(start(1));
-        assert!(!seat.needs(&Psk::new([1; 32])) && seat.needs(&Psk::new([2; 32])));
-        seat.tampered(Duration::ZERO);
-        seat.end();
-        let mut out = Outcome::default();
-        seat.card(Duration::ZERO, card(), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
-        seat.begin(start(2));
-        assert_eq!(seat.reader.as_ref().unwrap().memory().waiting(), 1);
-    }
-
-    #[test]
-    fn card_is_neither_granted_nor_denied_before_it_is_answered() {
-        let (mut seat, mut out) = (seat(), Outcome::default());
-        seat.begin(start(1));
-        seat.card(Duration::ZERO, card(), &mut out);
-        assert!(out.acts.is_empty() && out.decided.is_empty());
-        // No session, no answer: closed until somebody has said otherwise.
-        let mut buffer = [0; DATAGRAM_MAX];
-        assert!(seat.poll_transmit(Duration::ZERO, &mut buffer, &mut |bytes| bytes.fill(7)).is_some());
-        seat.handle_timeout(Duration::from_secs(3), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
-        let mut out = Outcome::default();
-        seat.card(Duration::from_secs(4), card(), &mut out);
-        assert_eq!(shown(&out), (vec![Colour::Red], vec![]), "in fall-back");
-    }
-
-    /// The card that was shown at `at` is granted at `now`.
-    fn grant(seat: &mut Seat, at: Duration, now: Duration) -> Outcome {
-        let mut out = Outcome::default();
-        seat.asked.push_back(Asked { request: 7, card: card(), at });
-        let (verdict, tone) = (Verdict::Grant(Grant::AccessLevel), Tone::Welcome);
-        let answer = Answer { request: 7, generation: 1, hold_open_ms: 5000, verdict, tone, text: "" };
-        seat.answered(now, &answer, &mut out);
-        out
-    }
-
-    #[test]
-    fn grant_is_as_old_as_its_card() {
-        let shown_at = Duration::from_secs(5);
-        let out = grant(&mut seat(), shown_at, Duration::from_millis(6900));
-        assert_eq!((shown(&out).1, out.since), (vec![2], Some(shown_at)));
-    }
-
-    #[test]
-    fn release_that_is_lost_is_shown_in_red_and_awaited_only_if_it_may_have_been_done() {
-        for (may_be_done, reports) in [(false, 1), (true, 0)] {
-            let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { rotation_entry = 1 }";
-            let mut seat = Seat::new(toml::from_str(settings).unwrap());
-            seat.begin(start(1));
-            grant(&mut seat, Duration::ZERO, Duration::ZERO);
-            let mut out = Outcome::default();
-            seat.release_lost(Duration::from_secs(1), may_be_done, &mut out);
-            assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
-            assert_eq!(seat.reader.as_ref().unwrap().memory().waiting(), reports, "turned back");
-            seat.inputs(Duration::from_secs(2), 2, 2, &mut out);
-            assert_eq!(seat.portal.next_timeout(), None);
-        }
-    }
-
-    #[test]
-    fn only_a_mode_that_says_so_lets_pass_without_an_answer() {
-        use Direction::{Entry, Exit};
-        for (mode, direction, passes) in [
-            (FallBack::Closed, Entry, false),
-            (FallBack::Closed, Exit, false),
-            (FallBack::ExitFree, Entry, false),
-            (FallBack::ExitFree, Exit, true),
-            (FallBack::Free, Entry, true),
-            (FallBack::Free, Exit, true),
-        ] {
-            assert_eq!(lets_pass(mode, direction), passes);
-        }
-    }
-}
+#[path = "seat_tests.rs"]
+mod tests;

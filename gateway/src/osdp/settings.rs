@@ -36,6 +36,9 @@ pub(crate) struct DeviceSettings {
     pub(crate) release: Option<u8>,
     #[serde(default)]
     pub(crate) inputs: Inputs,
+    /// Whether nobody may go the other way, by this device or another: whoever does has forced the portal.
+    #[serde(default)]
+    pub(crate) one_way: bool,
     /// Seconds after which an open door is reported.
     #[serde(default = "held_open_s")]
     pub(crate) held_open_s: u16,
@@ -70,6 +73,18 @@ impl Inputs {
         [self.rotation_entry, self.rotation_exit, self.door, self.exit_button, self.tamper]
     }
 
+    /// The input that closes when somebody goes through in `direction`.
+    pub(crate) const fn rotation(&self, direction: Direction) -> Option<u8> {
+        match direction {
+            Direction::Entry => self.rotation_entry,
+            Direction::Exit => self.rotation_exit,
+        }
+    }
+
+    pub(crate) const fn has_rotation(&self) -> bool {
+        self.rotation_entry.is_some() || self.rotation_exit.is_some()
+    }
+
     /// Whether input `number` has a meaning.
     pub(crate) fn has(&self, number: u8) -> bool {
         self.all().contains(&Some(number))
@@ -86,6 +101,17 @@ impl DeviceSettings {
             Way::Entry => Direction::Entry,
             Way::Exit => Direction::Exit,
         }
+    }
+
+    /// Whether it ever lets anybody pass in `direction`: in its reader's, and out where there is a button.
+    pub(crate) fn serves(&self, direction: Direction) -> bool {
+        direction == self.direction() || (direction == Direction::Exit && self.inputs.exit_button.is_some())
+    }
+
+    /// Whether it sees people go a way in which it lets nobody pass, and so would have each of them force the portal.
+    fn sees_what_it_does_not_serve(&self) -> bool {
+        let unserved = [Direction::Entry, Direction::Exit].into_iter().filter(|direction| !self.serves(*direction));
+        unserved.into_iter().any(|way| self.inputs.rotation(way).is_some() || self.inputs.door.is_some())
     }
 
     pub(crate) const fn held_open_after(&self) -> Duration {
@@ -159,6 +185,13 @@ fn check_device(
     if distinct.len() != points.len() {
         return Err("osdp.devices.inputs: one input has two meanings; give each its own".into());
     }
+    if device.sees_what_it_does_not_serve() && !device.one_way {
+        return Err(format!(
+            "osdp.devices.inputs: reader {reader} would report everybody who goes the other way as having forced the portal; \
+             let the device that serves that way have its rotation input, leave a door with two readers without `door`, or \
+             write `one_way = true` if nobody may go that way"
+        ));
+    }
     Ok(())
 }
 
@@ -183,6 +216,30 @@ mod tests {
         let device = &read[0].devices[0];
         assert_eq!((read[0].baud, device.direction(), device.held_open_s), (9600, Direction::Entry, 15));
         assert_eq!((device.release, device.inputs, device.display), (None, Inputs::default(), false));
+        assert!(!device.one_way);
+    }
+
+    #[test]
+    fn device_that_would_report_everybody_who_goes_the_other_way_as_forced_is_refused() {
+        for (settings, is_taken) in [
+            ("inputs = { rotation_entry = 0 }", true),
+            ("inputs = { rotation_entry = 0, rotation_exit = 1 }", false),
+            ("inputs = { rotation_entry = 0, rotation_exit = 1, exit_button = 2 }", true),
+            ("inputs = { rotation_entry = 0, rotation_exit = 1 }\none_way = true", true),
+            ("direction = \"exit\"\ninputs = { rotation_exit = 0 }", true),
+            ("direction = \"exit\"\ninputs = { rotation_entry = 0 }", false),
+            ("direction = \"exit\"\ninputs = { rotation_entry = 0, exit_button = 2 }", false),
+            ("inputs = { door = 0, exit_button = 1 }", true),
+            ("inputs = { door = 0 }", false),
+            ("inputs = { door = 0 }\none_way = true", true),
+            ("direction = \"exit\"\ninputs = { door = 0, exit_button = 1 }", false),
+        ] {
+            let read = lines(&format!("[[osdp]]\nport = \"/a\"\n{DEVICE}{settings}\n"));
+            match read {
+                Ok(_) => assert!(is_taken, "{settings}"),
+                Err(error) => assert!(!is_taken && error.contains("one_way"), "{settings}: {error}"),
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! What passes on an OSDP line, in words, for the engineer at the cabinet. What is secured is not opened, and no card and no key
-//! stands in it.
+//! What passes on an OSDP line, and what is wrong there, in words, for the engineer at the cabinet. What is secured is not
+//! opened, and no card and no key stands in it.
 
 use kalitka_protocol::osdp::command::code as command;
 use kalitka_protocol::osdp::reply::code as reply;
-use kalitka_protocol::osdp::{Block, Frame, Reply};
+use kalitka_protocol::osdp::{Alarm, Block, Frame, Reply};
 
 /// `frame` in words.
 pub(crate) fn words(frame: &Frame<'_>) -> String {
@@ -18,6 +18,29 @@ pub(crate) fn words(frame: &Frame<'_>) -> String {
         None => in_the_clear(frame),
     };
     format!("{way} {address}, number {number}: {what}{how}")
+}
+
+/// What `alarm` means, and what to do.
+pub(super) const fn remedy(alarm: Alarm) -> &'static str {
+    match alarm {
+        Alarm::WrongKey => {
+            "an OSDP device has not shown that it has its key, and is refused: it was changed, reset, or somebody plays it; look \
+             at it, and `osdp enrol` it only when it is yours"
+        }
+        Alarm::NotEnrolled => "an OSDP device has no key yet, and is refused: `osdp enrol` it",
+        Alarm::NoSecureChannel => {
+            "an OSDP device says that it has no secure channel, and is refused: change the device"
+        }
+        Alarm::NoChannel => {
+            "an OSDP device answers and no channel comes about, and it is refused: look at the line and at the device's firmware"
+        }
+        Alarm::CapabilitiesChanged => {
+            "an OSDP device can do other things than when it was enrolled: `osdp enrol` it again if its firmware was changed"
+        }
+        Alarm::ChannelBroken => {
+            "an OSDP channel broke by a frame that was not the device's: look at the line and who has hands on it"
+        }
+    }
 }
 
 /// What a frame says that anybody can read, if it is nobody's secret.
