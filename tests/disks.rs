@@ -67,15 +67,6 @@ fn assert_decides(site: &Site) {
     assert!(summary["answered"].as_u64() > Some(500), "{summary:#}");
 }
 
-/// Lets the crowd come to rest, everything receipted and at the hub; then compares.
-fn settle_and_judge(city: &City, crowd: Crowd) {
-    let receipted = city.settle(crowd, BOUND * 2);
-    println!("{} reports receipted", receipted.len());
-    city.judge(&receipted);
-    let (said, complete) = city.verify();
-    assert!(complete, "{said}");
-}
-
 fn epochs(city: &City) -> usize {
     city.events().iter().filter(|event| event["kind"] == "epoch_begun").count()
 }
@@ -101,7 +92,7 @@ fn while_syncs_hang_decisions_go_on_and_no_report_is_receipted() {
     await_receipts(&crowd, 100);
     until("healthz to be content", BOUND, || (site.get("/healthz").1 == "ok\n").then_some(()));
     assert_eq!(site.metric("kalitka_outbox_reopens_total", ""), 0.0, "slow is not failed");
-    settle_and_judge(&sick.city, crowd);
+    sick.city.settle_and_judge(crowd);
     assert_eq!(epochs(&sick.city), 1);
 }
 
@@ -125,7 +116,7 @@ fn store_that_cannot_even_be_closed_ends_nothing() {
         await_receipts(&crowd, 50);
     }
     assert!(sick.city.site.gateway().printed().contains(panicked), "no such panic was met");
-    settle_and_judge(&sick.city, crowd);
+    sick.city.settle_and_judge(crowd);
 }
 
 #[test]
@@ -163,7 +154,7 @@ fn every_passing_fault_is_lived_through_and_no_receipted_report_is_lost() {
             sick.city.site.start();
         }
     }
-    settle_and_judge(&sick.city, crowd);
+    sick.city.settle_and_judge(crowd);
 }
 
 #[test]
@@ -186,7 +177,7 @@ fn what_no_sync_confirmed_is_not_believed_after_a_power_cut() {
         sick.gateways.heal();
         sick.city.site.start();
     }
-    settle_and_judge(&sick.city, crowd);
+    sick.city.settle_and_judge(crowd);
 }
 
 #[test]
@@ -215,7 +206,7 @@ fn what_the_plain_log_has_receipted_outlives_a_power_cut() {
     sick.gateways.cut_power();
     sick.city.start_hub();
     sick.city.site.start();
-    settle_and_judge(&sick.city, crowd);
+    sick.city.settle_and_judge(crowd);
 }
 
 /// Starts the gateway with `fault` on its disk: it decides, receipts nothing, and is whole again when the disk is.
@@ -235,7 +226,7 @@ fn start_with(name: &str, fault: Fault) {
     assert_eq!(crowd.receipted(), receipted, "{name}: receipted by a disk that takes nothing");
     gateways.heal();
     await_receipts(&crowd, 100);
-    settle_and_judge(&sick.city, crowd);
+    sick.city.settle_and_judge(crowd);
     assert_eq!(epochs(&sick.city), 1, "{name}: what could not be read for a while was taken for lost");
 }
 
@@ -286,7 +277,7 @@ fn file_system_that_turns_read_only_stops_receipts_and_no_decision() {
     disk.repair();
     city.site.start();
     await_receipts(&crowd, 100);
-    settle_and_judge(&city, crowd);
+    city.settle_and_judge(crowd);
 }
 
 #[test]
@@ -347,7 +338,7 @@ fn hub_acknowledges_nothing_that_its_disk_has_not_and_comes_back_by_itself() {
             sick.city.start_hub();
         }
     }
-    settle_and_judge(&sick.city, crowd);
+    sick.city.settle_and_judge(crowd);
     assert!(sick.city.ask(&["alarms"]).contains("store"));
 }
 
@@ -368,5 +359,5 @@ fn while_the_hubs_syncs_hang_it_acknowledges_nothing_and_answers_everybody_else(
     println!("the hub's control socket answered after {:?}", since.elapsed());
     until("the alarm of a store that hangs", BOUND, || city.ask(&["alarms"]).contains("store").then_some(()));
     sick.hubs.heal();
-    settle_and_judge(city, crowd);
+    city.settle_and_judge(crowd);
 }

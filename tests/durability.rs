@@ -36,18 +36,6 @@ fn await_receipts(crowd: &Crowd, more: u64) {
     crowd.await_receipts(more, BOUND);
 }
 
-/// Lets the crowd come to rest, everything receipted and at the hub; then compares.
-fn settle_and_judge(city: &City, crowd: Crowd) {
-    let receipted = city.settle(crowd, BOUND * 2);
-    println!("{} reports receipted", receipted.len());
-    city.judge(&receipted);
-}
-
-fn assert_complete(city: &City) {
-    let (said, complete) = city.verify();
-    assert!(complete && said.contains("complete"), "{said}");
-}
-
 #[test]
 fn kills_of_gateway_and_hub_lose_and_double_nothing() {
     let mut rng = Rng::with_seed(seed());
@@ -67,8 +55,7 @@ fn kills_of_gateway_and_hub_lose_and_double_nothing() {
         }
     }
     await_receipts(&crowd, 100);
-    settle_and_judge(&city, crowd);
-    assert_complete(&city);
+    city.settle_and_judge(crowd);
 }
 
 /// Stops the process, keeps what its disk holds at that moment, and goes on from there in a new process.
@@ -111,8 +98,7 @@ fn power_cuts_of_gateway_and_hub_lose_and_double_nothing() {
         }
     }
     await_receipts(&crowd, 100);
-    settle_and_judge(&city, crowd);
-    assert_complete(&city);
+    city.settle_and_judge(crowd);
 }
 
 #[test]
@@ -133,7 +119,7 @@ fn blank_store_begins_an_epoch_and_the_hub_closes_what_might_be_lost() {
     kinds.retain(|kind| kind != "report");
     let count = |kind: &str| kinds.iter().filter(|&of| of == kind).count();
     assert_eq!((count("epoch_begun"), count("loss"), count("loss_closed")), (2, 1, 1), "{kinds:?}");
-    assert_complete(&city);
+    city.assert_complete();
 }
 
 /// `what` of the state folder as it was is put back in the place of what it has become.
@@ -190,7 +176,8 @@ fn second_box_with_the_same_identity_is_refused_with_an_alarm() {
     });
     assert!(alarmed.contains(&city.site.building().to_string()), "{alarmed}");
     // The twin comes to the hub only when the box is gone; what it did meanwhile gets an identity of its own.
-    settle_and_judge(&city, crowd);
+    let receipted = city.settle(crowd, BOUND * 2);
+    city.judge(&receipted);
     city.site.gateway().kill();
     until("the twin's own epoch at the hub", BOUND * 2, || {
         (city.events().iter().filter(|event| event["kind"] == "epoch_begun").count() == 2).then_some(())

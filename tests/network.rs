@@ -30,23 +30,6 @@ fn await_receipts(crowd: &Crowd, more: u64) {
     crowd.await_receipts(more, BOUND * 2);
 }
 
-/// Lets the crowd come to rest, everything receipted and at the hub; gives what was receipted.
-fn settle(city: &City, crowd: Crowd) -> BTreeMap<Identified, Reported> {
-    city.settle(crowd, BOUND * 4)
-}
-
-fn assert_complete(city: &City) {
-    let (said, complete) = city.verify();
-    assert!(complete && said.contains("complete"), "{said}");
-}
-
-fn settle_and_judge(city: &City, crowd: Crowd) {
-    let receipted = settle(city, crowd);
-    println!("{} reports receipted", receipted.len());
-    city.judge(&receipted);
-    assert_complete(city);
-}
-
 fn connections(city: &City) -> f64 {
     city.site.metric("kalitka_uplink_connections_total", "")
 }
@@ -94,7 +77,7 @@ fn uplink_over_a_line_on_which_nothing_is_as_it_should_be_brings_everything_once
         await_receipts(&crowd, more);
     }
     relay.become_like(Line::AWFUL);
-    settle_and_judge(&city, crowd);
+    city.settle_and_judge(crowd);
     let up = relay.totals().up;
     println!("{}", relay.totals());
     let dropped = [Dropped::Lost, Dropped::Cut].map(|why| up.dropped(why));
@@ -112,7 +95,7 @@ fn connection_survives_moves_and_cuts_that_are_shorter_than_its_patience() {
         relay.cut(&BOTH, Some(Duration::from_millis(time)));
         await_receipts(&crowd, 100);
     }
-    settle_and_judge(&city, crowd);
+    city.settle_and_judge(crowd);
     assert_eq!(connections(&city), 1.0, "{}", relay.totals());
     assert_eq!(relay.totals().moves, 3);
 }
@@ -142,7 +125,7 @@ fn readers_over_a_bad_line_get_no_wrong_answer_and_no_report_is_lost_or_doubled(
     assert!(answers["answered"].as_u64().unwrap() * 100 > answers["asks"].as_u64().unwrap() * 90, "{answers:#}");
     let reports = play(&["--profile", "reports"]);
     assert!(reports["at_hub"]["receipted"].as_u64().unwrap() > 50, "{reports:#}");
-    settle_and_judge(&city, alone);
+    city.settle_and_judge(alone);
     let totals = relay.totals();
     println!("{totals}");
     assert!(totals.clients_seen >= 10, "each reader has an address of its own: {totals}");
@@ -182,7 +165,7 @@ fn changed_address_of_the_gateway_costs_neither_the_connection_nor_an_event() {
         println!("at {address}: events are at the hub again after {:?}", since.elapsed());
         await_moves(&wire, &city, moves);
     }
-    settle_and_judge(&city, crowd);
+    city.settle_and_judge(crowd);
     // The same when there is nothing to say: the connection's own signs of life tell the hub.
     let since = Instant::now();
     wire.move_to("10.99.0.5");
@@ -201,7 +184,7 @@ fn gateway_without_an_address_for_a_while_goes_on_from_another_one() {
     until("the uplink to be given up", BOUND * 2, || (city.site.metric("kalitka_uplink_up", "") == 0.0).then_some(()));
     await_receipts(&crowd, 100);
     wire.take_address("10.99.0.9");
-    settle_and_judge(&city, crowd);
+    city.settle_and_judge(crowd);
     assert!(connections(&city) > 1.0);
 }
 
@@ -216,7 +199,7 @@ fn hub_that_is_restarted_again_and_again_gets_everything_once() {
         city.start_hub();
         city.await_uplink();
     }
-    settle_and_judge(&city, crowd);
+    city.settle_and_judge(crowd);
 }
 
 #[test]
@@ -239,7 +222,7 @@ fn full_disk_of_the_hub_makes_gateways_wait_and_is_gone_on_with_once_there_is_ro
     assert!(city.site.metric("kalitka_outbox_depth_events", "") > 0.0);
     assert!(city.ask(&["alarms", "--json"]).contains("store"), "nobody was told");
     fs::remove_file(filler).unwrap();
-    settle_and_judge(&city, crowd);
+    city.settle_and_judge(crowd);
     assert!(city.hub().ended().is_none(), "the hub has ended: {}", city.hub().printed());
 }
 
@@ -275,8 +258,8 @@ fn set_back(kept: u64, restarts: usize) -> (City, BTreeMap<Identified, Reported>
         city.site.start();
     }
     await_receipts(&crowd, 1000);
-    let receipted = settle(&city, crowd);
-    assert_complete(&city);
+    let receipted = city.settle(crowd, BOUND * 4);
+    city.assert_complete();
     let had = city.events().len() as u64;
     assert!(city.hub().terminate().success());
     fs::remove_dir_all(&folder).unwrap();
@@ -294,7 +277,7 @@ fn hub_that_is_set_back_is_given_again_what_the_gateway_still_holds() {
     let (city, receipted, had) = set_back(100_000, 0);
     until("what the hub had", BOUND * 2, || (city.events().len() as u64 >= had).then_some(()));
     city.judge(&receipted);
-    assert_complete(&city);
+    city.assert_complete();
     assert!(city.site.metric("kalitka_uplink_resent_total", "") > 1000.0);
     assert!(city.events().iter().all(|event| event["kind"] != "loss"), "nothing was lost");
 }

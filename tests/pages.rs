@@ -18,6 +18,10 @@ const CRATES: [&str; 7] = [
     "kalitka_uplink",
 ];
 
+const RULES: &str = "deploy/prometheus/rules.yml";
+/// Where an installation puts the runbook.
+const INSTALLED_RUNBOOK: &str = "/usr/share/doc/kalitka/runbook.md";
+
 /// Fails with every breach at once.
 fn none(rule: &str, breaches: &[String]) {
     assert!(breaches.is_empty(), "{rule}:\n  {}", breaches.join("\n  "));
@@ -50,7 +54,7 @@ fn the_metrics_are_those_that_the_page_documents() {
     let emitted = emitted_in(&["gateway/src/", "gateway/hub/src/"]);
     assert!(!emitted.is_empty());
     assert_eq!(emitted, documented, "left: names in the source; right: names in docs/metrics.md");
-    let rules = fs::read_to_string(root().join("deploy/prometheus-rules.yml")).unwrap();
+    let rules = fs::read_to_string(root().join(RULES)).unwrap();
     let family = |name: String| name.strip_suffix("_bucket").map_or(name.clone(), str::to_owned);
     let watched: BTreeSet<String> = metrics_in(&rules).into_iter().map(family).collect();
     let unknown: Vec<String> = watched.difference(&documented).cloned().collect();
@@ -121,11 +125,11 @@ fn every_clause_that_the_source_cites_stands_in_the_spec() {
 
 #[test]
 fn the_alert_rules_are_whole() {
-    let rules = fs::read_to_string(root().join("deploy/prometheus-rules.yml")).unwrap();
+    let rules = fs::read_to_string(root().join(RULES)).unwrap();
     let mut breaches = Vec::new();
     for alert in rules.split("- alert: ").skip(1) {
         let name = alert.lines().next().unwrap();
-        for part in ["expr: ", "for: ", "severity: ", "summary: ", "action: "] {
+        for part in ["expr: ", "for: ", "severity: ", "summary: ", "runbook: ", "action: "] {
             if alert.lines().filter(|line| line.trim_start().starts_with(part)).count() != 1 {
                 breaches.push(format!("{name} has not exactly one `{part}`"));
             }
@@ -137,6 +141,11 @@ fn the_alert_rules_are_whole() {
             }
         }
     }
+    let runbook = anchors(&fs::read_to_string(root().join("docs/runbook.md")).unwrap());
+    let links =
+        rules.lines().filter_map(|line| line.trim_start().strip_prefix("runbook: ")?.trim_matches('"').split_once('#'));
+    let lost = links.filter(|(page, anchor)| *page != INSTALLED_RUNBOOK || !runbook.contains(*anchor));
+    breaches.extend(lost.map(|(page, anchor)| format!("{page}#{anchor} is not in the runbook")));
     breaches.extend(rules.lines().filter(|line| line.contains('\t')).map(|line| format!("a tab in {line:?}")));
     none("an alert that Prometheus or its reader could not use", &breaches);
     assert!(rules.starts_with('#') && rules.contains("\ngroups:\n"));

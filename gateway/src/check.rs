@@ -6,6 +6,7 @@ use crate::adoption::Shelf;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys::{self, KeyBook};
+use crate::osdp;
 use crate::serial::port;
 use crate::stamps::{self, Keeper};
 use crate::state;
@@ -25,6 +26,8 @@ pub(crate) fn check(config: &Config) -> Result<String, Failure> {
     let trust = Trust::of(config)?;
     let keys = KeyBook::open(config.state.join(keys::FILE_NAME))?;
     Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
+    osdp::open_keys(&config.state)?;
+    osdp::open_commands(&config.state)?;
     let snapshot = match Shelf::open(&config.state)?.load(&trust.publishers, config.building) {
         None => "none is kept; the first comes through the inbox".to_owned(),
         Some(Ok(snapshot)) => {

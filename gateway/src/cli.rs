@@ -13,6 +13,7 @@ use crate::enrol;
 use crate::failure::Failure;
 use crate::journal::JournalStatus;
 use crate::keys::enrolment;
+use crate::osdp::Shown;
 use crate::outbox::{self, Ended, OutboxCommand};
 use crate::run;
 use crate::serial::cabinet::SerialCommand;
@@ -43,6 +44,9 @@ enum Command {
     /// Give readers their keys and take them away, at once and without a restart
     #[command(subcommand)]
     Reader(ReaderCommand),
+    /// Give OSDP devices their keys and see how they stand
+    #[command(subcommand)]
+    Osdp(OsdpCommand),
     /// Put snapshots into force and see how matters stand
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -76,6 +80,26 @@ enum SnapshotCommand {
         asking: Asking,
     },
     /// Show the snapshot in force, the newest refusal, and where the gateway listens
+    Status(Asking),
+}
+
+#[derive(Debug, Subcommand)]
+enum OsdpCommand {
+    /// Open an install window: until its end the device of reader N may be given a key of its own, then the window closes
+    ///
+    /// A device that is new, or was reset, takes a key from whoever speaks to it. Open the window only when the device that is to
+    /// have the key hangs on the line and somebody you trust stands beside it; `osdp status` shows what came of it.
+    Enrol {
+        /// The reader's number, as the configuration gives it to the device
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        reader: u32,
+        /// How long the window is open, like 60s or 5m; from 5s to 10m
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = seconds)]
+        seconds: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show each device: reader, port, address, state, alarm
     Status(Asking),
 }
 
@@ -177,6 +201,10 @@ impl Cli {
                     .map_err(|error| Failure::at(&file, "find the file", &error, "give its absolute path"))?;
                 ask(&asking, &Request::SnapshotAdopt { file })
             }
+            Command::Osdp(OsdpCommand::Enrol { reader, seconds, asking }) => {
+                ask(&asking, &Request::OsdpEnrol { reader, seconds })
+            }
+            Command::Osdp(OsdpCommand::Status(asking)) => ask(&asking, &Request::OsdpStatus {}),
             Command::Snapshot(SnapshotCommand::Status(asking)) => ask(&asking, &Request::Status {}),
         };
         done.map(|()| 0)
@@ -208,8 +236,30 @@ fn text(reply: &Reply) -> String {
             format!("generation {} is in force, {} entries\n", summary.generation, summary.entries)
         }
         Reply::Status(status) => status_text(status),
+        Reply::WindowOpen { reader, seconds } => {
+            format!("the device of reader {reader} may take its key for {seconds} s; see `osdp status`\n")
+        }
+        Reply::Devices { devices } if devices.is_empty() => "there is no OSDP device\n".into(),
+        Reply::Devices { devices } => devices.iter().map(device_text).collect(),
         Reply::Refused { error } | Reply::Failed { error } => format!("{error}\n"),
     }
+}
+
+fn device_text(device: &Shown) -> String {
+    let Shown { reader, port, address, state, alarm, installing } = device;
+    let alarm = alarm.as_ref().map(|alarm| format!(", alarm: {alarm}")).unwrap_or_default();
+    let window = if *installing { ", install window open" } else { "" };
+    format!("{reader}: {state}{alarm}{window}, address {address} at {}\n", port.display())
+}
+
+/// Seconds written like 60s, 5m or 60.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, factor) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let wrong = || format!("`{text}` is no time; write it like 60s or 5m");
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
 }
 
 fn status_text(status: &Status) -> String {
@@ -282,7 +332,11 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 17] = [
+        let cases: [(&[&str], bool); 21] = [
+            (&["osdp", "enrol", "--reader", "101", "--for", "60s", "--socket", "/s"], true),
+            (&["osdp", "enrol", "--reader", "101", "--for", "5x", "--socket", "/s"], false),
+            (&["osdp", "enrol", "--for", "60s", "--socket", "/s"], false),
+            (&["osdp", "status", "--json", "--socket", "/s"], true),
             (&["serial", "list"], true),
             (&["serial", "probe", "/dev/ttyS0", "--baud", "9600"], true),
             (&["serial", "probe"], false),

@@ -141,6 +141,11 @@ const _: () = assert!(OFFSET_BITS + QUALITY_BITS + u8::BITS == u64::BITS);
 
 #[cfg(test)]
 impl Clock {
+    /// This clock after `time` in which nobody has done anything.
+    pub(crate) fn after(&self, time: Duration) -> Self {
+        Self { start: self.start - time, ..self.clone() }
+    }
+
     /// A clock whose wall clock is good, read once.
     pub(crate) fn good() -> Self {
         let clock = Self::start();

@@ -19,6 +19,7 @@ use crate::limits::{
     CONFIG_BYTES_MAX, CORE_MAX, ESSENTIAL_LEVELS_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX,
     PUBLISHERS_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX,
 };
+use crate::osdp::settings as osdp;
 use crate::serial;
 
 /// What a gateway is told once, at its start.
@@ -37,6 +38,9 @@ pub(crate) struct Config {
     pub(crate) snapshots: Snapshots,
     #[serde(default)]
     pub(crate) readers: Readers,
+    /// Lines with OSDP devices.
+    #[serde(default)]
+    pub(crate) osdp: Vec<osdp::Settings>,
     #[serde(default)]
     pub(crate) uplink: Uplink,
     #[serde(default)]
@@ -300,9 +304,20 @@ impl Config {
             format!("control.socket: `{}`: {error}; give a shorter path", self.control.socket.display())
         })?;
         self.check_amounts()?;
+        osdp::check(&self.osdp)?;
+        self.check_ports()?;
         self.publishers()?;
         self.operators()?;
         self.texts().map(|_| ())
+    }
+
+    /// No port is both a reader's and a line of OSDP devices: one of the two would wait for the other for ever.
+    fn check_ports(&self) -> Result<(), String> {
+        let is_serial = |line: &&osdp::Settings| self.serial.iter().any(|port| port.port == line.port);
+        self.osdp.iter().find(is_serial).map_or(Ok(()), |line| {
+            let port = line.port.display();
+            Err(format!("osdp.port: `{port}` is in [[serial]] too; leave it where what hangs on it belongs"))
+        })
     }
 
     fn check_threads(&self) -> Result<(), String> {

@@ -29,6 +29,17 @@ fn example_is_a_valid_configuration_but_for_the_publishers_key() {
 }
 
 #[test]
+fn port_of_a_reader_is_no_line_of_devices() {
+    let lines = |port: &str| {
+        let reader = "[[serial]]\nport = \"/dev/ttyS0\"\n";
+        format!("{}\n{reader}[[osdp]]\nport = \"{port}\"\n[[osdp.devices]]\naddress = 0\nreader = 101\n", example())
+    };
+    let error = Config::parse(lines("/dev/ttyS0").as_bytes()).unwrap_err();
+    assert!(error.contains("osdp.port") && error.contains("[[serial]]"), "{error}");
+    assert!(Config::parse(lines("/dev/ttyS1").as_bytes()).is_ok());
+}
+
+#[test]
 fn wrong_values_are_refused_by_name_with_what_to_do() {
     let long = format!("socket = \"/{}", "x".repeat(120));
     let cases = [

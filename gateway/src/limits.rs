@@ -181,6 +181,38 @@ pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often the outbox is copied afresh after removals, unless what is kept is younger.
 pub(crate) const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);
 
+/// Lines with OSDP devices.
+pub(crate) const OSDP_BUSES_MAX: usize = 8;
+/// Bits a second that OSDP knows.
+pub(crate) const OSDP_BAUDS: [u32; 6] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400];
+/// Reports of an OSDP device that wait for the journal.
+pub(crate) const OSDP_REPORTS_MAX: usize = 256;
+/// Passes at an OSDP device that are awaited at a time: with 30 people a minute and 5 s to go, three.
+pub(crate) const OSDP_PASSES_AWAITED_MAX: usize = 4;
+/// How soon after they are let pass most people are seen to go through, and before which the next is seldom let pass if they
+/// have turned away.
+pub(crate) const OSDP_WALK: Duration = Duration::from_millis(1500);
+/// How long after it came a command to an OSDP reader is done at the latest: its number goes to the disk first.
+pub(crate) const OSDP_COMMAND_AGE_MAX: Duration = Duration::from_secs(2);
+/// Orders that wait for a line.
+pub(crate) const OSDP_ORDERS_MAX: usize = 4;
+/// Bytes that are taken from a line at a time.
+pub(crate) const OSDP_READ_MAX: usize = 1024;
+/// How often port and socket are asked for more in one look of a line: noise that never ends keeps nothing else waiting.
+pub(crate) const OSDP_READS_A_LOOK: usize = 16;
+/// What was learnt of devices and waits for the disk: each install window gives two of them.
+pub(crate) const OSDP_LEARNT_MAX: usize = 64;
+/// How often a line looks after what is not due by itself: keys, counters, a port that is gone.
+pub(crate) const OSDP_TICK: Duration = Duration::from_millis(250);
+/// How often a port that is not there is looked for.
+pub(crate) const OSDP_PORT_RETRY: Duration = Duration::from_secs(1);
+/// How long a line waits at most before it looks.
+pub(crate) const OSDP_WAIT_MAX: Duration = Duration::from_millis(250);
+/// The shortest install window.
+pub(crate) const OSDP_WINDOW_MIN: Duration = Duration::from_secs(5);
+/// The longest: who forgets it leaves no door open to whoever comes with a device of his own.
+pub(crate) const OSDP_WINDOW_MAX: Duration = Duration::from_secs(600);
+
 /// How much the adopter's thread gives way to the workers (`nice`, 0 to 19).
 pub(crate) const ADOPTER_NICENESS: i32 = 10;
 /// The same of the journal's, which nobody waits for but whoever wants a receipt.

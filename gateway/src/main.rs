@@ -2,7 +2,7 @@
 //! and shows how it fares; the core decides.
 //!
 //! One thread a UDP worker ([`udp`]), one that makes events durable ([`journal`]), one that adopts snapshots ([`adoption`]),
-//! one that keeps stamps ([`stamps`]), and one for everything that may wait: the uplink, metrics ([`http`]), control
+//! one that keeps stamps ([`stamps`]), one for OSDP lines if there are any ([`osdp`]), and one for everything that may wait: the uplink, metrics ([`http`]), control
 //! ([`control`]), signals ([`run`]).
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ mod journal;
 mod keys;
 mod limits;
 mod metrics;
+mod osdp;
 mod outbox;
 mod published;
 mod run;

@@ -24,7 +24,8 @@ use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Rec
 use crate::keys::{self, KeyBook};
 use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
 use crate::logs;
-use crate::metrics::{Collector, KernelDrops, Tally, names};
+use crate::metrics::{Collector, KernelDrops, OsdpTally, Tally, names};
+use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys, LastCommands};
 use crate::published::Published;
 use crate::serial::{self, Wiring};
 use crate::stage::{Services, Stage};
@@ -51,7 +52,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let (ground, surroundings) = Ground::open(config, &clock)?;
     let Surroundings { collector, http, http_address, control } = surroundings;
     let (standing, keys, udp) = (ground.adopter.standing(), Arc::clone(&ground.keys), ground.sockets.address);
-    let Started { threads, journal, uplink_state, uplink } = start(config, ground, &clock, &died)?;
+    let Started { threads, journal, uplink_state, uplink, osdp } = start(config, ground, &clock, &died)?;
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(building = config.building, %udp, http = %http_address, version, "serving");
 
@@ -67,7 +68,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     };
     let orders = threads.orders.clone();
     let (journal_shown, standing_shown) = (journal.clone(), standing.clone());
-    let desk = Arc::new(Desk { keys, orders, standing, journal, uplink: uplink_state, clock: clock.clone(), fixed });
+    let desk =
+        Arc::new(Desk { keys, orders, standing, journal, uplink: uplink_state, osdp, clock: clock.clone(), fixed });
     let surface = Arc::new(Surface { clock, collector, standing: standing_shown, journal: journal_shown });
     let ended = stage.serve(Services { control: &control, http, desk, surface, uplink }, &died);
     let stopped = threads.stop();
@@ -81,6 +83,9 @@ struct Ground {
     tallies: Arc<[Tally]>,
     journal_tally: Arc<JournalTally>,
     uplink_tally: Arc<kalitka_uplink::Tally>,
+    osdp_tally: Arc<OsdpTally>,
+    device_keys: Arc<DeviceKeys>,
+    last_commands: Arc<LastCommands>,
     keys: Arc<KeyBook>,
     keeper: Keeper,
     safety_file: SafetyFile,
@@ -109,8 +114,11 @@ impl Ground {
         let mut trust = Trust::of(config)?;
         let tallies: Arc<[Tally]> = (0..config.udp.workers).map(|_| Tally::new()).collect();
         let (journal_tally, uplink_tally) = (Arc::new(JournalTally::new()), Arc::default());
-        let collector =
-            Collector::install(Arc::clone(&tallies), Arc::clone(&journal_tally), Arc::clone(&uplink_tally))?;
+        let osdp_tally = OsdpTally::new();
+        let copied = (Arc::clone(&tallies), Arc::clone(&journal_tally));
+        let collector = Collector::install(copied.0, copied.1, Arc::clone(&osdp_tally), Arc::clone(&uplink_tally))?;
+        let device_keys = Arc::new(osdp::open_keys(&config.state)?);
+        let last_commands = Arc::new(osdp::open_commands(&config.state)?);
         let keys = Arc::new(KeyBook::open(config.state.join(keys::FILE_NAME))?);
         let keeper = Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
         let (safety_file, kept) = SafetyFile::open(&config.state);
@@ -133,6 +141,9 @@ impl Ground {
             tallies,
             journal_tally,
             uplink_tally,
+            osdp_tally,
+            device_keys,
+            last_commands,
             keys,
             keeper,
             safety_file,
@@ -176,6 +187,7 @@ struct Started {
     journal: watch::Receiver<JournalStatus>,
     uplink_state: watch::Receiver<kalitka_uplink::State>,
     uplink: Option<Uplink>,
+    osdp: Arc<Counter>,
 }
 
 fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result<Started, Failure> {
@@ -193,7 +205,19 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         lines: wiring.lines.clone(),
     });
     let (taken, stamps_taken) = sync_channel(STAMPS_WAITING_MAX);
-    let workers = Pool::start(&shared, sockets, &config.udp.cores, &keeper.current(), &taken, recorders, died)?;
+    let (udp, stamps) = (sockets.address, keeper.current());
+    let workers = Pool::start(&shared, sockets, &config.udp.cores, &stamps, &taken, recorders, died)?;
+    let beginning = Beginning {
+        lines: config.osdp.clone(),
+        device_keys: ground.device_keys,
+        last_commands: ground.last_commands,
+        keys: keys.published(),
+        boots: Boots::of(&stamps),
+        udp,
+        clock: clock.clone(),
+        tally: ground.osdp_tally,
+    };
+    let (counter, lines) = osdp::start(beginning, died)?;
     drop(taken);
     let serial = wiring.start(|number| workers.inlet(number), clock, died)?;
     let (head, live) = (watch::Sender::new(None), broadcast::Sender::new(LIVE_COMMITS_MAX));
@@ -230,8 +254,8 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         tally: ground.uplink_tally,
         clock: clock.clone(),
     });
-    let threads = Threads { serial, workers, door, journal, keeper, orders, adopter };
-    Ok(Started { threads, journal: journal_shown, uplink_state: uplink_shown, uplink })
+    let threads = Threads { serial, workers, lines, door, journal, keeper, orders, adopter };
+    Ok(Started { threads, journal: journal_shown, uplink_state: uplink_shown, uplink, osdp: Arc::new(counter) })
 }
 
 const fn bounds(config: &Config) -> Bounds {
@@ -243,6 +267,7 @@ const fn bounds(config: &Config) -> Bounds {
 struct Threads {
     serial: Option<serial::Running>,
     workers: Pool,
+    lines: Option<osdp::Running>,
     door: Door,
     journal: JoinHandle<()>,
     keeper: JoinHandle<()>,
@@ -251,12 +276,13 @@ struct Threads {
 }
 
 impl Threads {
-    /// Workers first, so that nothing is taken any more; then those who keep what the workers took. A disk that does not
+    /// Lines and workers first, so that nothing is taken any more; then those who keep what the workers took. A disk that does not
     /// answer is not waited for.
     ///
     /// # Errors
     /// [`Failure::Environment`] when it did not answer in time: nothing that was receipted is lost by it.
     fn stop(self) -> Result<(), Failure> {
+        let device_keys = self.lines.map(osdp::Running::stop);
         if let Some(serial) = self.serial {
             serial.stop();
         }
@@ -265,7 +291,8 @@ impl Threads {
         let (done, all_done) = sync_channel(1);
         let waits = move || {
             self.door.wait_to_hand_in(Work::Stop);
-            for (name, thread) in [("journal", self.journal), ("stamps", self.keeper), ("adopter", self.adopter)] {
+            let threads = [("journal", self.journal), ("stamps", self.keeper), ("adopter", self.adopter)];
+            for (name, thread) in threads.into_iter().chain(device_keys.map(|thread| ("osdp keys", thread))) {
                 if thread.join().is_err() {
                     tracing::error!(thread = name, "a thread had panicked");
                 }

@@ -25,7 +25,9 @@ fn documented() -> BTreeMap<String, (String, String)> {
 #[test]
 fn served_metrics_are_the_documented_ones() {
     let site = Site::with_snapshot(1);
-    site.reconfigure("[snapshots]", "[[serial]]\nport = \"/dev/no-such-port\"\n[snapshots]");
+    let serial = "[[serial]]\nport = \"/dev/no-such-port\"\n";
+    let osdp = "[[osdp]]\nport = \"/dev/no-such-line\"\n[[osdp.devices]]\naddress = 0\nreader = 900\n";
+    site.reconfigure("[snapshots]", &format!("{serial}{osdp}[snapshots]"));
     let running = site.start();
     let mut reader = TestReader::new(running.udp, READER, running.add_reader(READER));
     reader.shake_hands(1);

@@ -37,10 +37,14 @@ fn reader_and_path(text: &str) -> Result<(u32, PathBuf), String> {
 }
 
 impl LineArgs {
+    /// The noise of every line.
+    pub(crate) fn noise(&self) -> Noise {
+        Noise { hits: self.line_hits, crackle_every: Duration::from_millis(self.line_crackle_every.into()) }
+    }
+
     /// Plugs the lines in.
     pub(crate) fn plug(&self, seed: u64) -> io::Result<Vec<(ReaderId, Line)>> {
-        let noise =
-            Noise { hits: self.line_hits, crackle_every: Duration::from_millis(self.line_crackle_every.into()) };
+        let noise = self.noise();
         let plug = |(reader, port): &(u32, PathBuf)| {
             let (port, seed) = (port.clone(), seed.wrapping_add(u64::from(*reader)));
             let line = Line::plug(Setup { port: port.clone(), baud: self.line_baud, noise, seed });

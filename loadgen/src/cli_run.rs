@@ -30,6 +30,7 @@ use kalitka_protocol::limits::MESSAGES_MAX;
 
 use crate::Failure;
 use crate::cli_line::{self, LineArgs};
+use crate::cli_osdp::OsdpArgs;
 
 /// What to do about a key file that cannot be used.
 const KEYS_REMEDY: &str = "a key file, mode 600, lists what `kalitka-gateway reader add N --json` prints: \
@@ -84,6 +85,8 @@ pub(crate) struct RunArgs {
     junk_every: u32,
     #[command(flatten)]
     line: LineArgs,
+    #[command(flatten)]
+    osdp: OsdpArgs,
     /// Stand the readers at turnstiles: what follows a grant takes its time, some turn back, hold the wing open, force the arm
     #[arg(long)]
     turnstiles: bool,
@@ -223,8 +226,10 @@ impl RunArgs {
             receipts_within: RECEIPTS_WITHIN,
         };
         let lines = self.line.plug(self.seed)?;
+        let mut buses = self.osdp.plug(self.line.noise(), self.seed)?;
         let (ways, turnstiles) = (cli_line::ways(&lines), self.turnstiles);
-        let target = Target { gateway: self.gateway, keys, ways: &ways, turnstiles, hub: hub.as_ref() };
+        let (gateway, hub) = (self.gateway, hub.as_ref());
+        let target = Target { gateway, keys, ways: &ways, buses: &mut buses, turnstiles, hub };
         let (summary, _) = run(target, judges, plan, stage, &self.files(), stop)?;
         say(summary.table().trim_end());
         cli_line::rows(&lines).iter().for_each(|row| say(row));

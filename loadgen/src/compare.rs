@@ -91,6 +91,8 @@ pub struct Comparison<'a> {
     seen: Vec<Vec<Seen>>,
     /// Whether the hub holds this run's reports and no others.
     is_alone: bool,
+    /// Readers whose reports are not on the list, because their gateways make them: OSDP devices.
+    apart: Vec<ReaderId>,
     lines: u64,
     order: u64,
     found: Found,
@@ -104,7 +106,14 @@ impl<'a> Comparison<'a> {
         let places = book.places();
         let len = |place| usize::try_from(book.last(place)).unwrap_or_default();
         let seen = (0..places.len()).map(|place| vec![Seen::Nowhere; len(place)]).collect();
-        Self { book, places, seen, is_alone, lines: 0, order: 0, found: Found::default() }
+        Self { book, places, seen, is_alone, apart: Vec::new(), lines: 0, order: 0, found: Found::default() }
+    }
+
+    /// The same without what the hub holds of the readers `apart`.
+    #[must_use]
+    pub fn without(mut self, apart: &[ReaderId]) -> Self {
+        self.apart = apart.to_vec();
+        self
     }
 
     /// The hub's number of the newest record taken; 0 before the first.
@@ -126,6 +135,9 @@ impl<'a> Comparison<'a> {
         self.order = order;
         if kind == "report" {
             let report: Line<'_> = serde_json::from_str(line).map_err(|error| self.bad(&error))?;
+            if self.apart.contains(&ReaderId(report.reader)) {
+                return Ok(());
+            }
             let log = u64::from_str_radix(report.log, 16).map_err(|error| self.bad(&error))?;
             let id = ReportId { reader: ReaderId(report.reader), log: LogId(log), number: report.report };
             self.hold(id, &report);

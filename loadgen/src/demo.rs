@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kalitka_protocol::ReaderId;
+use kalitka_protocol::osdp::Address;
 
 use crate::arrivals::Profile;
 use crate::fleet::wall_seconds;
@@ -19,6 +20,7 @@ use crate::hub::Hub as Records;
 use crate::keys;
 use crate::limits::{AT_HUB_WITHIN, RECEIPTS_WITHIN};
 use crate::oracle::Oracle;
+use crate::osdp::{self, Bus};
 use crate::output::say;
 use crate::play::Plan;
 use crate::roster::{self, DEMO_HOLDERS, DEMO_SEED};
@@ -37,11 +39,13 @@ pub use crate::site::programs;
 
 /// Asks a second in the demo.
 pub const RATE: u32 = 100;
-/// The turnstiles' readers.
-const TURNSTILES: std::ops::RangeInclusive<u32> = 101..=108;
+/// The turnstiles' readers that speak our protocol.
+const TURNSTILES: [u32; 6] = [101, 102, 103, 104, 107, 108];
 /// Those of them that hang on serial lines.
 const ON_LINES: [u32; 2] = [107, 108];
-/// How those lines run, and how bad they are.
+/// The turnstiles' readers that are OSDP devices, at addresses from 0 on of one line.
+const ON_BUS: [u32; 2] = [105, 106];
+/// How the lines run, and how bad they are.
 const LINE_BAUD: u32 = 115_200;
 const LINE_NOISE: Noise = Noise { hits: 50, crackle_every: Duration::from_millis(500) };
 
@@ -79,13 +83,16 @@ pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
     let scene = set_up(options)?;
     let Scene { folder, gateway, hub, building, judges, first_snapshot, next_snapshot, blocked } = scene;
     let lines = plug(&folder)?;
+    let mut buses = [plug_bus(&folder)?];
     let (gateway_child, hub_child) = bring_up(&gateway, &hub, &first_snapshot, stop)?;
-    let keys = TURNSTILES.map(|reader| gateway.add_reader(reader)).collect::<io::Result<Vec<_>>>()?;
+    let keys = TURNSTILES.into_iter().map(|reader| gateway.add_reader(reader)).collect::<io::Result<Vec<_>>>()?;
+    enrol(&gateway)?;
     keys::write(&folder.join("readers.json"), &keys)?;
     let on_lines = lines.len();
     say(&format!(
-        "readers    {} turnstiles, {on_lines} of them on noisy serial lines; keys in {}/readers.json",
-        keys.len(),
+        "readers    {} turnstiles, {on_lines} of them on noisy serial lines, {} OSDP devices on another; keys in {}/readers.json",
+        keys.len() + ON_BUS.len(),
+        ON_BUS.len(),
         folder.display()
     ));
     let [by_snapshot, by_command] = blocked.map(|card| ((card.place, card.show), card.uid));
@@ -110,7 +117,8 @@ pub fn demo(options: &Options, stop: &AtomicBool) -> io::Result<bool> {
     let (program, socket) = (hub.service.program.clone(), hub.socket.clone());
     let records = Records { program, socket, building, is_alone: true, within: AT_HUB_WITHIN };
     let ways: Vec<_> = lines.iter().map(|(reader, line)| (*reader, line.address)).collect();
-    let target = Target { gateway: gateway.udp, keys: &keys, ways: &ways, turnstiles: true, hub: Some(&records) };
+    let (gateway, hub_of) = (gateway.udp, Some(&records));
+    let target = Target { gateway, keys: &keys, ways: &ways, buses: &mut buses, turnstiles: true, hub: hub_of };
     say(&format!("playing    {RATE} cards a second for {} s", options.duration.as_secs()));
     let (summary, tally) = run(target, judges, plan, &mut drama, &files, stop)?;
     if stop.load(Ordering::Relaxed) {
@@ -140,7 +148,7 @@ fn set_up(options: &Options) -> io::Result<Scene> {
     copy_or_invent(options.roster.as_deref(), &folder, &first, &zone)?;
     let oracle = Oracle::read(&first).map_err(io::Error::other)?;
     let building = oracle.building();
-    let readers: Vec<ReaderId> = TURNSTILES.map(ReaderId).collect();
+    let readers = TURNSTILES.map(ReaderId);
     let blocked = folder::passing_cards(&oracle, &readers)
         .ok_or_else(|| io::Error::other("no two cards of the roster may pass the turnstiles this morning"))?;
     let [by_snapshot, by_command] = &blocked;
@@ -155,7 +163,7 @@ fn set_up(options: &Options) -> io::Result<Scene> {
     let publisher = site::folder::make_key(&tool, &secret)?;
     let hub = Hub::new(programs.join("kalitka-hub"), &folder, building, &publisher)?;
     let port = |reader| format!("[[serial]]\nport = {:?}\nbaud = {LINE_BAUD}\n\n", port_of(&folder, reader));
-    let also = ON_LINES.map(port).concat();
+    let also = ON_LINES.map(port).concat() + &bus(&folder);
     let gateway =
         Gateway::new(programs.join("kalitka-gateway"), &folder, &Settings { building, also, ..Settings::default() })?;
     let generation = u32::try_from(wall_seconds()).map_err(io::Error::other)?;
@@ -170,6 +178,31 @@ fn set_up(options: &Options) -> io::Result<Scene> {
 /// The port of a reader on a line.
 fn port_of(folder: &Path, reader: u32) -> PathBuf {
     folder.join(format!("line-{reader}"))
+}
+
+/// The line of the OSDP devices, as the gateway is told of it.
+fn bus(folder: &Path) -> String {
+    let device = |(address, reader)| {
+        format!(
+            "[[osdp.devices]]\naddress = {address}\nreader = {reader}\nrelease = 0\ninputs = {{ rotation_entry = 0 }}\n\n"
+        )
+    };
+    let devices: String = (0..).zip(ON_BUS).map(|(address, reader): (u8, u32)| device((address, reader))).collect();
+    format!("[[osdp]]\nport = {:?}\nbaud = {LINE_BAUD}\n{devices}", folder.join("bus"))
+}
+
+fn plug_bus(folder: &Path) -> io::Result<Bus> {
+    let line = Setup { port: folder.join("bus"), baud: LINE_BAUD, noise: LINE_NOISE, seed: DEMO_SEED };
+    let devices = (0..).zip(ON_BUS).filter_map(|(address, reader)| Some((ReaderId(reader), Address::new(address)?)));
+    Bus::plug(osdp::Setup { line, devices: devices.collect() })
+}
+
+/// Gives each OSDP device its key: what it asks is asked with a reader's key, which the gateway keeps for it.
+fn enrol(gateway: &Gateway) -> io::Result<()> {
+    ON_BUS.into_iter().try_for_each(|reader| {
+        gateway.add_reader(reader)?;
+        gateway.enrol_device(reader)
+    })
 }
 
 /// Plugs the serial lines in.

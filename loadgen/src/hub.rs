@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kalitka_protocol::ReaderId;
+
 use crate::book::Book;
 use crate::compare::{Comparison, Found};
 use crate::limits::LOOK_AGAIN;
@@ -27,14 +29,14 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Waits until the hub holds all of `book` that is receipted, or `within` is over, or `stop` is raised. Then reads
+    /// Waits until the hub holds all of `book` that is receipted (the readers `apart` are not in it), or `within` is over, or `stop` is raised. Then reads
     /// everything that it holds anew and compares it.
     ///
     /// # Errors
     /// When the hub's command line cannot be run or fails to the end, or what it says cannot be understood.
-    pub fn compare(&self, book: &Book, stop: &AtomicBool) -> io::Result<Found> {
+    pub fn compare(&self, book: &Book, apart: &[ReaderId], stop: &AtomicBool) -> io::Result<Found> {
         let begun = Instant::now();
-        let mut arriving = Comparison::new(book, self.is_alone);
+        let mut arriving = Comparison::new(book, self.is_alone).without(apart);
         loop {
             let read = self.read(&mut arriving);
             let is_late = begun.elapsed() > self.within || stop.load(Ordering::Relaxed);
@@ -45,14 +47,23 @@ impl Hub {
                 _ => thread::sleep(LOOK_AGAIN),
             }
         }
-        let mut whole = Comparison::new(book, self.is_alone);
+        let mut whole = Comparison::new(book, self.is_alone).without(apart);
         self.read(&mut whole)?;
         Ok(whole.finish())
     }
 
     /// Lets `comparison` take what the hub holds behind the last that it took.
     fn read(&self, comparison: &mut Comparison<'_>) -> io::Result<()> {
-        let (building, after) = (self.building.to_string(), comparison.order().to_string());
+        let after = comparison.order();
+        self.lines(after, &mut |line| comparison.take(line).map_err(io::Error::other))
+    }
+
+    /// Has `take` take each line that the hub shows behind the record of order `after`.
+    ///
+    /// # Errors
+    /// As [`compare`](Self::compare), or what `take` says.
+    pub fn lines(&self, after: u64, take: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let (building, after) = (self.building.to_string(), after.to_string());
         let mut command = Command::new(&self.program);
         command.args(["events", "--building", &building, "--after", &after, "--json", "--socket"]).arg(&self.socket);
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -62,7 +73,7 @@ impl Hub {
         let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines()).into_iter().flatten();
         let mut taken = Ok(());
         for line in lines {
-            taken = line.and_then(|line| comparison.take(&line).map_err(io::Error::other));
+            taken = line.and_then(|line| take(&line));
             if taken.is_err() {
                 child.kill()?;
                 break;

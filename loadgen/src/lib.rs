@@ -5,7 +5,7 @@
 //! is the whole of that, [`siege`] adds a flood of junk to it, [`demo`] sets up a gateway of its own first. Where the gateway is
 //! to be the limit a [`volley`] asks instead, [`barrage`] by barrage, and [`versus`] holds what it shows against a bare
 //! [`echo`]. A [`relay`] is a bad network between any two, and a
-//! [`serial`] line stands between a reader and the gateway's port. It shares the protocol with what it measures and nothing else.
+//! [`serial`] line stands between a reader and the gateway's port; on another, devices speak [`osdp`]. It shares the protocol with what it measures and nothing else.
 #![forbid(unsafe_code)]
 
 pub mod arrivals;
@@ -21,6 +21,7 @@ pub mod hub;
 pub mod keys;
 pub mod limits;
 pub mod oracle;
+pub mod osdp;
 pub mod output;
 pub mod play;
 pub mod relay;

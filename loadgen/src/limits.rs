@@ -57,6 +57,32 @@ pub const LINE_BAUD_MAX: u32 = 4_000_000;
 pub const CRACKLE_MAX: usize = 48;
 /// How far a serial line may be behind before it loses what is put on it: what a port's buffer holds at 115,200 baud.
 pub const LINE_BACKLOG_MAX: Duration = Duration::from_millis(355);
+/// Bits a second that OSDP lines may have.
+pub const OSDP_BAUDS: [u32; 6] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400];
+/// Cards that one OSDP device is shown.
+pub const OSDP_CARDS_MAX: usize = 1_000_000;
+/// How long an OSDP device thinks about a command.
+pub const OSDP_TURNAROUND: Duration = Duration::from_millis(1);
+/// An OSDP device that has heard nothing for so long is spoken to no more: its control panel is gone.
+pub const OSDP_SILENCE: Duration = Duration::from_secs(1);
+/// An answer can come so long after its card's holder has left: an ask and then an act wait two seconds at most.
+pub const OSDP_LATE: Duration = Duration::from_secs(4);
+/// A pass told to a control panel so shortly before it fell silent may not have been written down.
+pub const OSDP_UNSURE: Duration = Duration::from_millis(1500);
+/// The same of somebody who turned back: the control panel first waits for him, the hold-open time and a second.
+pub const OSDP_TURNED_UNSURE: Duration = Duration::from_secs(12);
+/// How long somebody who is let pass stands there before he turns back: longer than most take to go.
+pub const OSDP_TURNING_BACK: Duration = Duration::from_millis(2500);
+/// After its channel has been opened, nobody shows a card at an OSDP device for so long.
+pub const OSDP_SETTLING: Duration = Duration::from_secs(1);
+/// How long an arm that has turned is seen to.
+pub const OSDP_ARM: Duration = Duration::from_millis(100);
+/// How long somebody waits before an OSDP device until the next comes, at most.
+pub const OSDP_PAUSE_MAX: Duration = Duration::from_millis(250);
+/// How long OSDP devices may take to be enrolled and in service before a run begins.
+pub const OSDP_WARM_UP_MAX: Duration = Duration::from_secs(60);
+/// How long those who are at OSDP devices have to go when a run is over.
+pub const OSDP_CLOSING: Duration = Duration::from_secs(10);
 /// How often a serial line looks whether something is to be done to it.
 pub const LINE_LOOK: Duration = Duration::from_millis(20);
 

@@ -3,6 +3,7 @@
 
 mod cli_compare;
 mod cli_line;
+mod cli_osdp;
 mod cli_relay;
 mod cli_run;
 

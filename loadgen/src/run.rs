@@ -16,6 +16,7 @@ use crate::cpu::of_this_thread;
 use crate::fleet::{Fleet, wall_seconds};
 use crate::hub::Hub;
 use crate::keys::ReaderKey;
+use crate::osdp::{self, Bus, Log, Score};
 use crate::output;
 use crate::play::{Plan, Second, Stage, play, warm_up};
 use crate::summary::{Summary, progress};
@@ -34,7 +35,6 @@ pub struct Files {
 }
 
 /// What a run is played against.
-#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// Where the gateway listens to readers.
     pub gateway: SocketAddr,
@@ -42,6 +42,8 @@ pub struct Target<'a> {
     pub keys: &'a [ReaderKey],
     /// Readers that are on another way to it than the network, and where that is for them.
     pub ways: &'a [(ReaderId, SocketAddr)],
+    /// OSDP devices that are played beside them.
+    pub buses: &'a mut [Bus],
     /// Whether what follows a grant takes its time, as at turnstiles.
     pub turnstiles: bool,
     /// The hub that gets the gateway's events, if what it holds is to be compared.
@@ -60,6 +62,9 @@ pub fn run(
     files: &Files,
     stop: &AtomicBool,
 ) -> io::Result<(Summary, Tally)> {
+    target.buses.iter().try_for_each(|bus| bus.await_open(stop))?;
+    let apart: Vec<_> = target.buses.iter().flat_map(Bus::readers).copied().collect();
+    let before_it = target.hub.filter(|_| !apart.is_empty()).map(osdp::newest).transpose()?;
     let reports = plan.profile.is_scheduled();
     let mut fleet = Fleet::open(target.gateway, target.keys, boot_counter(), reports)?;
     for &(reader, way) in target.ways {
@@ -70,6 +75,7 @@ pub fn run(
     }
     let mut tally = Tally::new(judges);
     let clock = warm_up(&mut fleet, stop)?;
+    target.buses.iter().for_each(|bus| bus.come(tally.judges().first()));
     let before = of_this_thread();
     let took = log_intervals(files.hdr.as_deref(), |write| {
         let mut each_second = |second: &Second<'_>| {
@@ -79,9 +85,20 @@ pub fn run(
         play((&mut fleet, clock), &mut tally, stage, plan, &mut each_second, stop)
     })?;
     let mut summary = Summary::new(plan.profile, (took, of_this_thread().saturating_sub(before)), &tally, &fleet);
+    let mut logs: Vec<Log> = Vec::new();
+    for bus in target.buses {
+        logs.extend(bus.close()?);
+    }
+    let mut score = (!apart.is_empty()).then(|| Score::new(&logs, tally.judges()));
     if let Some(hub) = target.hub {
         output::note("comparing with the hub");
-        summary.at_hub = Some(hub.compare(fleet.book(), stop)?);
+        summary.at_hub = Some(hub.compare(fleet.book(), &apart, stop)?);
+        if let Some(score) = &mut score {
+            score.at_hub = Some(osdp::at_hub(hub, before_it.unwrap_or_default(), &logs, stop)?);
+        }
+    }
+    if let Some(score) = score {
+        summary.add(score);
     }
     if let Some(path) = &files.json {
         summary.write_json(path)?;

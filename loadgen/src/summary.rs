@@ -12,6 +12,7 @@ use crate::arrivals::Profile;
 use crate::compare::Found;
 use crate::fleet::{Fleet, REPORT_MEMORY};
 use crate::limits::LATENESS_SHARE_MAX;
+use crate::osdp::{AtHub, Score};
 use crate::play::Second;
 use crate::tally::{Count, Tally};
 
@@ -75,6 +76,8 @@ pub struct Summary {
     pub commands: u64,
     /// What the hub holds of the reports, if it was asked.
     pub at_hub: Option<Found>,
+    /// The part of OSDP devices in all this, if there were any.
+    pub osdp: Option<Score>,
     /// Answers by their reason or rule.
     pub verdicts: Vec<(&'static str, u64)>,
     /// The first wrong answers, in words.
@@ -149,11 +152,33 @@ impl Summary {
             receipt_us: Quantiles::of(&book.waited),
             commands: fleet.commands,
             at_hub: None,
+            osdp: None,
             verdicts,
             wrong_shown: tally.wrong_shown.clone(),
             asked: tally.asked,
             answers: tally.answered,
         }
+    }
+
+    /// Adds what OSDP devices came to: cards, answers and passes, of which a gateway keeps its word as of reports that are
+    /// receipted. Latencies stay apart.
+    pub fn add(&mut self, score: Score) {
+        self.asks += score.asks;
+        self.answered += score.answered;
+        self.wrong += score.wrong;
+        self.unanswered += score.unanswered;
+        self.unanswered_in_outage += score.in_silence;
+        self.wrong_shown.extend(score.wrong_shown.iter().cloned());
+        if let (Some(found), Some(AtHub { held, lost, doubled })) = (&mut self.at_hub, score.at_hub) {
+            let receipted = held + lost;
+            self.reports += receipted;
+            self.reports_receipted += receipted;
+            found.receipted += receipted;
+            found.at_hub += held;
+            found.lost += lost;
+            found.duplicated += doubled;
+        }
+        self.osdp = Some(score);
     }
 
     /// The table, several lines.
@@ -188,6 +213,9 @@ impl Summary {
         }
         if let Some(found) = &self.at_hub {
             row("at the hub", hub_row(found));
+        }
+        if let Some(score) = &self.osdp {
+            row("of that, OSDP devices", score.row());
         }
         if self.commands > 0 {
             row("commands done by readers", self.commands.to_string());

@@ -1,6 +1,7 @@
 //! The score: what was asked, what was answered, how fast, and whether it was right.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -73,6 +74,16 @@ impl Judges {
     pub fn check(&self, ask: &Asked, answer: &Answered) -> Result<(), String> {
         let right = self.verdicts(ask, answer);
         if right.contains(&answer.verdict) { Ok(()) } else { Err(wrong(ask, answer, &right)) }
+    }
+
+    /// Whether some roster, at one of `seconds`, lets the card of `show` pass at `reader` or not, as `is_grant` says: of an answer
+    /// that is no more than a light.
+    #[must_use]
+    pub fn may_say(&self, is_grant: bool, reader: ReaderId, show: &Show, seconds: RangeInclusive<i64>) -> bool {
+        let rosters = self.rosters.iter().map(|(_, oracle)| oracle);
+        let oracles = rosters.chain(self.ordered.as_ref().map(|ordered| &ordered.oracle));
+        let says = |oracle: &Oracle, second| oracle.judge(reader, &show.card, show.direction, 0, second).is_grant();
+        oracles.flat_map(|oracle| seconds.clone().map(move |second| says(oracle, second))).any(|said| said == is_grant)
     }
 
     /// What the right roster says about `ask` at each second at which it may have been decided.

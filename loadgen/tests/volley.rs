@@ -283,7 +283,14 @@ fn honest_readers_beside_a_flood_are_answered() {
     let mut siege = Siege::new(gateway.address, kinds.collect(), 2000, duration, 1);
     let plan =
         play::Plan { profile: Profile::Flood, rate: 100, duration, seed: 1, receipts_within: Duration::from_secs(5) };
-    let target = Target { gateway: gateway.address, keys: &reader_keys(), ways: &[], turnstiles: false, hub: None };
+    let target = Target {
+        gateway: gateway.address,
+        keys: &reader_keys(),
+        ways: &[],
+        buses: &mut [],
+        turnstiles: false,
+        hub: None,
+    };
     let (summary, _) = run(target, judges, plan, &mut siege, &Files::default(), &AtomicBool::new(false)).unwrap();
     assert_eq!((summary.asks, summary.answered, summary.wrong), (200, 200, 0));
     let mut flood = siege.end().unwrap();
@@ -313,7 +320,14 @@ fn asks_that_need_a_second_resend_are_told() {
         seed: 1,
         receipts_within: Duration::from_secs(5),
     };
-    let target = Target { gateway: gateway.address, keys: &reader_keys(), ways: &[], turnstiles: false, hub: None };
+    let target = Target {
+        gateway: gateway.address,
+        keys: &reader_keys(),
+        ways: &[],
+        buses: &mut [],
+        turnstiles: false,
+        hub: None,
+    };
     let mut nothing = kalitka_loadgen::stages::Mishap::new(kalitka_loadgen::stages::Mishaps::default(), 1);
     let (summary, _) = run(target, judges, plan, &mut nothing, &Files::default(), &AtomicBool::new(false)).unwrap();
     // One of each reader; a crowded machine adds some.

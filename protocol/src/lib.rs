@@ -8,7 +8,7 @@
 //! From the bottom up: [`wire`] reads and writes fields, [`credential`] says what a card is, [`message`] and [`datagram`]
 //! lay out what travels, [`frame`] carries it over serial lines, [`handshake`] and [`seal`] protect it, [`replay`] remembers what has been seen, and [`reader`]
 //! is the reader's whole half of the protocol. Above them, [`event`] is the record of what happened and [`upstream`] how
-//! it travels from gateway to hub.
+//! it travels from gateway to hub. Beside them, [`osdp`] speaks to readers that speak OSDP v2.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod frame;
 pub mod handshake;
 pub mod limits;
 pub mod message;
+pub mod osdp;
 pub mod reader;
 pub mod reason;
 pub mod replay;

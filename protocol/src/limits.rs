@@ -125,6 +125,70 @@ pub const PINNED_KEYS_MAX: usize = 32;
 /// Bytes on their way that a hub lets a gateway have at the least (SPEC 15.16).
 pub const PACE_BYTES_MIN: u32 = 32 * 1024;
 
+/// Bytes of an OSDP frame before its block or code (IEC 60839-11-5, 5.9).
+pub const OSDP_HEADER_LEN: usize = 5;
+/// Bytes of the longest OSDP frame that a bus is listened to for.
+pub const OSDP_FRAME_MAX: usize = 1440;
+/// Bytes of the longest OSDP frame that is sent: every device has room for so many.
+pub const OSDP_SENT_MAX: usize = 128;
+/// Bytes of the data of a secured frame that is sent, before they are padded.
+pub const OSDP_DATA_MAX: usize = 95;
+/// Bytes of the longest reply that a bus waits for; no reply that is understood is longer.
+pub const OSDP_REPLY_MAX: usize = 256;
+/// Bytes of a text on a device's display.
+pub const OSDP_TEXT_MAX: usize = 32;
+/// Capabilities of one device that are looked at.
+pub const OSDP_CAPABILITIES_MAX: usize = 32;
+/// Inputs, or outputs, of one device that are looked at.
+pub const OSDP_POINTS_MAX: usize = 32;
+/// Digits in one keypad reply.
+pub const OSDP_DIGITS_MAX: usize = 32;
+/// Acts that wait for one device.
+pub const OSDP_ACTS_MAX: usize = 8;
+/// Age at which an act that waits is no longer sent: whoever it was for has gone (as [`ASK_AGE_MAX`]).
+pub const OSDP_ACT_AGE_MAX: Duration = Duration::from_secs(2);
+/// Events that wait to be taken from one bus; one reply makes at most half of them.
+pub const OSDP_EVENTS_MAX: usize = 16;
+/// Devices on one bus.
+pub const OSDP_DEVICES_MAX: usize = 32;
+/// How long a device has to begin its reply, at most (IEC 60839-11-5, 5.7).
+pub const OSDP_REPLY_DELAY: Duration = Duration::from_millis(200);
+/// The least that a device is waited for that has missed a reply, however quick it has been.
+pub const OSDP_REPLY_DELAY_MIN: Duration = Duration::from_millis(60);
+/// Silence within a reply that ends it.
+pub const OSDP_GAP_MAX: Duration = Duration::from_millis(20);
+/// Silence after which a device is offline (IEC 60839-11-5, 5.7).
+pub const OSDP_OFFLINE_AFTER: Duration = Duration::from_secs(8);
+/// How often an offline device is looked for, while no other is in use.
+pub const OSDP_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often even while others are in use.
+pub const OSDP_PROBE_INTERVAL_MAX: Duration = Duration::from_millis(1250);
+/// Every so many probes wait as long as any device may take.
+pub const OSDP_PATIENT_PROBES: u32 = 8;
+/// How often an idle device is polled, at most.
+pub const OSDP_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a device that was used counts as in use: it is polled as often as the bus allows.
+pub const OSDP_IN_USE: Duration = Duration::from_secs(2);
+/// So many times what an exchange took its device is left alone, unless it has acts waiting or took little.
+pub const OSDP_SLOW_FACTOR: u32 = 4;
+/// What an exchange may take without its device being called slow.
+pub const OSDP_SLOW_AFTER: Duration = Duration::from_millis(30);
+/// Slots that acts may take before a poll that is due gets one.
+pub const OSDP_ACTS_IN_A_ROW: u32 = 3;
+/// Pause before a secure channel that was refused is tried again.
+pub const OSDP_SECURE_RETRY: Duration = Duration::from_secs(5);
+/// How long a device may say *busy* before its channel is begun anew.
+pub const OSDP_BUSY_MAX: Duration = Duration::from_secs(8);
+/// Pause before a busy device is asked again.
+pub const OSDP_BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Handshakes in a row in which a device has not shown its key, before it is held for a wrong one: a hit on the line spoils one, and
+/// so does a device that answers anew to each copy of a challenge.
+pub const OSDP_DOUBTS_MAX: u8 = 3;
+/// Handshakes in a row that come to nothing before a device is left alone for a while.
+pub const OSDP_OPENINGS_MAX: u8 = 5;
+/// How often a command of a handshake is sent before the handshake is begun anew.
+pub const OSDP_TRIES_MAX: u8 = 3;
+
 const _: () = {
     assert!(DATAGRAM_MIN < HANDSHAKE_LEN);
     assert!(HANDSHAKE_LEN < DATAGRAM_MAX);
@@ -139,4 +203,11 @@ const _: () = {
     assert!(EVENT_LEN_MAX <= BATCH_EVENTS_MAX);
     assert!(EVENT_HEADER_LEN + 48 + COMMAND_BODY_MAX <= EVENT_LEN_MAX);
     assert!(BODY_MAX <= u32::MAX as usize);
+    assert!(OSDP_DATA_MAX < (OSDP_SENT_MAX - OSDP_HEADER_LEN - 2 - 1 - 4 - 2) / 16 * 16);
+    assert!(OSDP_TEXT_MAX + 6 <= OSDP_DATA_MAX);
+    assert!(OSDP_CAPABILITIES_MAX * 3 + 14 <= OSDP_REPLY_MAX && OSDP_REPLY_MAX <= OSDP_FRAME_MAX);
+    assert!(OSDP_POINTS_MAX <= u32::BITS as usize);
+    // A device that has come back is seen within 2 s, whatever others do.
+    assert!(OSDP_PROBE_INTERVAL_MAX.as_millis() + OSDP_REPLY_DELAY.as_millis() < 2000);
+    assert!(OSDP_REPLY_DELAY.as_millis() * (1 + OSDP_SLOW_FACTOR as u128) < OSDP_OFFLINE_AFTER.as_millis());
 };

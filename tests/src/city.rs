@@ -188,6 +188,24 @@ impl City {
         receipted
     }
 
+    /// Lets the crowd come to rest, and judges what it was receipted and the chain.
+    ///
+    /// # Panics
+    /// When something is lost, doubled, otherwise than it was sent, or missing without a record.
+    pub fn settle_and_judge(&self, crowd: Crowd) {
+        let receipted = self.settle(crowd, BOUND * 4);
+        println!("{} reports receipted", receipted.len());
+        self.judge(&receipted);
+        self.assert_complete();
+    }
+
+    /// # Panics
+    /// When `kalitka-hub verify` is not content.
+    pub fn assert_complete(&self) {
+        let (said, complete) = self.verify();
+        assert!(complete && said.contains("complete"), "{said}");
+    }
+
     /// The reports at the hub, and those that are there twice.
     fn reports(&self) -> (BTreeMap<Identified, Value>, Vec<Identified>) {
         let mut kept: BTreeMap<Identified, Value> = BTreeMap::new();

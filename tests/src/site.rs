@@ -217,6 +217,12 @@ impl Site {
         until("a generation in force", BOUND, || (self.generation() == u64::from(generation)).then_some(()));
     }
 
+    /// Where the gateway serves its metrics.
+    #[must_use]
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
     /// GETs `path` of the gateway's HTTP surface: status code and body.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String) {

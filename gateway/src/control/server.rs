@@ -20,6 +20,7 @@ use crate::journal::JournalStatus;
 use crate::keys::KeyBook;
 use crate::limits::{CONTROL_IDLE_MAX, CONTROL_LINE_MAX, CONTROL_PATIENCE};
 use crate::metrics::names;
+use crate::osdp::Counter;
 
 /// Where requests are dealt with.
 pub(crate) struct Desk {
@@ -28,6 +29,7 @@ pub(crate) struct Desk {
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) journal: watch::Receiver<JournalStatus>,
     pub(crate) uplink: watch::Receiver<State>,
+    pub(crate) osdp: Arc<Counter>,
     pub(crate) clock: Clock,
     /// All of the status that does not change.
     pub(crate) fixed: Status,
@@ -76,7 +78,9 @@ impl Desk {
             Reply::Refused { error } | Reply::Failed { error } => {
                 tracing::warn!(peer_uid = peer, verb, reader, error, "control request not done");
             }
-            Reply::Status(_) | Reply::Readers { .. } => tracing::debug!(peer_uid = peer, verb, "control request"),
+            Reply::Status(_) | Reply::Readers { .. } | Reply::Devices { .. } => {
+                tracing::debug!(peer_uid = peer, verb, "control request");
+            }
             _ => tracing::info!(peer_uid = peer, verb, reader, "control request done"),
         }
         reply
@@ -91,6 +95,8 @@ impl Desk {
             }
             Request::ReaderList {} => Ok(Reply::Readers { readers: self.keys.readers() }),
             Request::SnapshotAdopt { file } => self.adopt(file).await,
+            Request::OsdpEnrol { reader, seconds } => self.enrol_device(reader, seconds).await,
+            Request::OsdpStatus {} => Ok(Reply::Devices { devices: self.osdp.shown() }),
             Request::Status {} => Ok(Reply::Status(Box::new(self.status()))),
         }
     }
@@ -110,6 +116,19 @@ impl Desk {
         let keys = Arc::clone(&self.keys);
         let done = tokio::task::spawn_blocking(move || work(&keys)).await;
         done.map_err(|error| Failure::Defect(format!("the request was not finished: {error}")))?
+    }
+
+    /// Opens an install window. A device's reader has a key of its own in the table, too, by which it asks the workers.
+    async fn enrol_device(&self, reader: u32, seconds: u64) -> Result<Reply, Failure> {
+        let osdp = Arc::clone(&self.osdp);
+        self.with_keys(move |keys| {
+            osdp.has(reader)?;
+            if !keys.readers().contains(&reader) {
+                keys.add(reader)?;
+            }
+            osdp.install(reader, seconds).map(|()| Reply::WindowOpen { reader, seconds })
+        })
+        .await
     }
 
     async fn adopt(&self, file: PathBuf) -> Result<Reply, Failure> {

@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 use crate::adoption::{Standing, Summary};
 use crate::failure::Failure;
 use crate::journal::JournalStatus;
+use crate::osdp::Shown;
 
 /// What is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,27 +29,41 @@ pub(crate) enum Request {
     ReaderList {},
     /// Put a file into force. The path is the gateway's: absolute.
     SnapshotAdopt { file: PathBuf },
+    /// Give the OSDP device of a reader a key, if it comes within so many seconds.
+    OsdpEnrol { reader: u32, seconds: u64 },
+    /// How do the OSDP devices stand?
+    OsdpStatus {},
     /// How do matters stand?
     Status {},
 }
 
 impl Request {
     /// Every verb, as metrics and logs name them.
-    pub(crate) const VERBS: [&'static str; 6] =
-        ["reader_add", "reader_rekey", "reader_revoke", "reader_list", "snapshot_adopt", "status"];
+    pub(crate) const VERBS: [&'static str; 8] = [
+        "reader_add",
+        "reader_rekey",
+        "reader_revoke",
+        "reader_list",
+        "snapshot_adopt",
+        "osdp_enrol",
+        "osdp_status",
+        "status",
+    ];
 
     /// Counted in the place of a verb for what is no request.
     pub(crate) const MALFORMED: &'static str = "malformed";
 
     /// The verb of this request.
     pub(crate) const fn verb(&self) -> &'static str {
-        let [add, rekey, revoke, list, adopt, status] = Self::VERBS;
+        let [add, rekey, revoke, list, adopt, osdp_enrol, osdp_status, status] = Self::VERBS;
         match self {
             Self::ReaderAdd { .. } => add,
             Self::ReaderRekey { .. } => rekey,
             Self::ReaderRevoke { .. } => revoke,
             Self::ReaderList {} => list,
             Self::SnapshotAdopt { .. } => adopt,
+            Self::OsdpEnrol { .. } => osdp_enrol,
+            Self::OsdpStatus {} => osdp_status,
             Self::Status {} => status,
         }
     }
@@ -57,7 +72,8 @@ impl Request {
     pub(crate) const fn reader(&self) -> Option<u32> {
         match self {
             Self::ReaderAdd { reader } | Self::ReaderRekey { reader } | Self::ReaderRevoke { reader } => Some(*reader),
-            Self::ReaderList {} | Self::SnapshotAdopt { .. } | Self::Status {} => None,
+            Self::OsdpEnrol { reader, .. } => Some(*reader),
+            Self::ReaderList {} | Self::SnapshotAdopt { .. } | Self::OsdpStatus {} | Self::Status {} => None,
         }
     }
 }
@@ -74,6 +90,10 @@ pub(crate) enum Reply {
     Readers { readers: Vec<u32> },
     /// The snapshot is in force.
     Adopted(Summary),
+    /// The device of the reader may be given its key.
+    WindowOpen { reader: u32, seconds: u64 },
+    /// The OSDP devices.
+    Devices { devices: Vec<Shown> },
     /// How matters stand.
     Status(Box<Status>),
     /// It was not done, by the fault of what was asked for.
@@ -182,6 +202,8 @@ mod tests {
             r#"{"verb":"reader_add","reader":101}"#,
             r#"{"verb":"reader_list"}"#,
             r#"{"verb":"snapshot_adopt","file":"/s"}"#,
+            r#"{"verb":"osdp_enrol","reader":101,"seconds":60}"#,
+            r#"{"verb":"osdp_status"}"#,
             r#"{"verb":"status"}"#,
         ];
         for line in right {

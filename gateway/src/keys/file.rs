@@ -46,7 +46,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::at(path, "read the reader keys", error, durable::READ_REMEDY)
 }
 
-fn refuse_what_is_no_private_file(path: &Path) -> Result<(), Failure> {
+pub(crate) fn refuse_what_is_no_private_file(path: &Path) -> Result<(), Failure> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -61,7 +61,7 @@ fn refuse_what_is_no_private_file(path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Environment(format!(
-        "{path}: its mode is {mode:04o}, so others may read the reader keys; run `chmod 600 {path}`, and rekey the \
+        "{path}: its mode is {mode:04o}, so others may read the keys in it; run `chmod 600 {path}`, and rekey the \
          readers if somebody may have read it",
         path = path.display()
     )))

@@ -18,6 +18,7 @@ use crate::metrics::names;
 use crate::published::Published;
 
 pub(crate) use enrolment::enrolment;
+pub(crate) use file::refuse_what_is_no_private_file;
 
 /// Name of the key file in the state folder.
 pub(crate) const FILE_NAME: &str = "readers.keys";

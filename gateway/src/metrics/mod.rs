@@ -7,6 +7,7 @@ mod histogram;
 mod kernel;
 mod line;
 pub(crate) mod names;
+mod osdp;
 mod tally;
 mod uplink;
 
@@ -26,10 +27,14 @@ use crate::journal::JournalTally;
 pub(crate) use histogram::Histogram;
 pub(crate) use kernel::KernelDrops;
 pub(crate) use line::LineMetrics;
+pub(crate) use osdp::{OsdpTally, unanswered};
 pub(crate) use tally::{Count, Tally};
 use uplink::UplinkCopies;
 
 const COMMIT_HELP: &str = "From a commit's beginning until it is durable and told";
+const BUS_HELP: &str =
+    "From a command's first byte on an OSDP line to its reply's last, for commands that were answered";
+const DECISION_HELP: &str = "From a card's coming off an OSDP line until its answer is there";
 const SERVICE_HELP: &str = "From a datagram's receipt to its answer's sending, for datagrams that ask";
 
 /// Copies the workers' counters and renders everything.
@@ -37,6 +42,7 @@ pub(crate) struct Collector {
     exporter: PrometheusHandle,
     tallies: Arc<[Tally]>,
     journal: Arc<JournalTally>,
+    osdp: Arc<OsdpTally>,
     uplink: UplinkCopies,
     copies: Vec<Copy>,
     kernel: Option<KernelDrops>,
@@ -56,6 +62,7 @@ impl Collector {
     pub(crate) fn install(
         tallies: Arc<[Tally]>,
         journal: Arc<JournalTally>,
+        osdp: Arc<OsdpTally>,
         uplink: Arc<kalitka_uplink::Tally>,
     ) -> Result<Self, Failure> {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -69,7 +76,7 @@ impl Collector {
         }
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         register();
-        Ok(Self { exporter, tallies, journal, uplink: UplinkCopies::of(uplink), copies: copies(), kernel: None })
+        Ok(Self { exporter, tallies, journal, osdp, uplink: UplinkCopies::of(uplink), copies: copies(), kernel: None })
     }
 
     /// Has the kernel's `drops` collected too.
@@ -100,6 +107,9 @@ impl Collector {
         histogram::render(&mut text, (names::ASK_SERVICE_SECONDS, SERVICE_HELP), service);
         let commits = std::iter::once(&self.journal.commit);
         histogram::render(&mut text, (names::JOURNAL_COMMIT_SECONDS, COMMIT_HELP), commits);
+        histogram::render(&mut text, (names::OSDP_BUS_SECONDS, BUS_HELP), std::iter::once(&self.osdp.bus));
+        let decisions = std::iter::once(&self.osdp.decision);
+        histogram::render(&mut text, (names::OSDP_DECISION_SECONDS, DECISION_HELP), decisions);
         text
     }
 
@@ -136,6 +146,7 @@ fn register() {
     labelled(names::JOURNAL_LOST, "cause", &mut LossCause::ALL.iter().map(|cause| cause.label()));
     labelled(names::OUTBOX_PURGED, "told", &mut ["acknowledged", "recorded"].into_iter());
     labelled(names::OUTBOX_ERRORS, "kind", &mut OpenError::LABELS.into_iter());
+    osdp::register();
     labelled(names::OUTBOX_EPOCHS, "reason", &mut EPOCHS_BEGUN.iter().map(|why| why.label()));
 }
 
@@ -192,6 +203,9 @@ const REGISTERED: &[&str] = &[
     names::OUTBOX_REISSUED,
     names::OUTBOX_RENEWALS,
     names::SAFETY_WRITE_FAILURES,
+    names::OSDP_CARDS,
+    names::OSDP_CARDS_UNKNOWN,
+    names::OSDP_KEYPADS,
 ];
 
 fn copies() -> Vec<Copy> {

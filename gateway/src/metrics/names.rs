@@ -103,6 +103,17 @@ pub(crate) const SERIAL_FRAMES: &str = "kalitka_serial_frames_total";
 pub(crate) const SERIAL_BYTES: &str = "kalitka_serial_bytes_total";
 pub(crate) const SERIAL_DROPPED: &str = "kalitka_serial_dropped_total";
 pub(crate) const CONTROL_REQUESTS: &str = "kalitka_control_requests_total";
+pub(crate) const OSDP_BUS_SECONDS: &str = "kalitka_osdp_bus_seconds";
+pub(crate) const OSDP_DECISION_SECONDS: &str = "kalitka_osdp_decision_seconds";
+pub(crate) const OSDP_CARDS: &str = "kalitka_osdp_cards_total";
+pub(crate) const OSDP_CARDS_UNKNOWN: &str = "kalitka_osdp_cards_unknown_total";
+pub(crate) const OSDP_CARDS_UNANSWERED: &str = "kalitka_osdp_cards_unanswered_total";
+pub(crate) const OSDP_KEYPADS: &str = "kalitka_osdp_keypads_total";
+pub(crate) const OSDP_FAULTS: &str = "kalitka_osdp_faults_total";
+pub(crate) const OSDP_ALARMS: &str = "kalitka_osdp_alarms_total";
+pub(crate) const OSDP_DEVICE_STATE: &str = "kalitka_osdp_device_state";
+pub(crate) const OSDP_POWER_FAILED: &str = "kalitka_osdp_power_failed";
+pub(crate) const OSDP_PORT_UP: &str = "kalitka_osdp_port_up";
 
 /// The counters that the exporter serves, with their help texts; [`ASK_SERVICE_SECONDS`] and [`JOURNAL_COMMIT_SECONDS`] are
 /// rendered beside it.
@@ -173,6 +184,12 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (SERIAL_BYTES, "Bytes on the serial line, by direction"),
     (SERIAL_DROPPED, "What was on the serial line or on its way there and was dropped, by reason"),
     (CONTROL_REQUESTS, "Requests on the control socket, by verb"),
+    (OSDP_CARDS, "Cards shown at OSDP devices"),
+    (OSDP_CARDS_UNKNOWN, "Cards shown at OSDP devices whose number of bits no building can declare; refused"),
+    (OSDP_CARDS_UNANSWERED, "Cards shown at OSDP devices that the core did not answer in time, by reason"),
+    (OSDP_KEYPADS, "Times that keys were pressed at OSDP devices"),
+    (OSDP_FAULTS, "What went wrong on OSDP lines, by reason"),
+    (OSDP_ALARMS, "What somebody must look into at OSDP devices, by alarm"),
 ];
 
 /// The gauges, with their help texts.
@@ -212,5 +229,8 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (CLOCK_QUALITY, "How well time is known: 0 good, 1 held, 2 none"),
     (CLOCK_OFFSET, "Wall clock less the time to decide by"),
     (UPLINK_PACE, "Bytes of events that the hub lets be sent and not acknowledged; 0 when it has not said"),
+    (OSDP_DEVICE_STATE, "How an OSDP device stands: 0 offline, 1 opening its channel, 2 refused, 3 online"),
+    (OSDP_POWER_FAILED, "1 while an OSDP device says that its power has failed, or has been away"),
+    (OSDP_PORT_UP, "1 while an OSDP line's port is open"),
     (CERTIFICATE_EXPIRES, "When the gateway's certificate and its CA's expire, in seconds since 1970; 0 without them"),
 ];

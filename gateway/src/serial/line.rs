@@ -117,6 +117,7 @@ impl Line {
             }
         };
         self.metrics.down();
+        port::let_go(stream);
         match &gone {
             Gone::HungUp => tracing::warn!(%port, "a serial port is gone; the gateway waits for it to come back"),
             Gone::Stuck => tracing::warn!(%port, "a serial port takes nothing; it is opened anew"),

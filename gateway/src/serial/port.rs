@@ -141,6 +141,14 @@ pub(crate) fn open(path: &Path, speed: Speed) -> Result<SerialStream, NotOpened>
     Ok(port)
 }
 
+/// Closes a port, and drops what has not left through it: closing one that takes nothing would wait for that for half a minute,
+/// on the thread of all lines.
+pub(crate) fn let_go(port: SerialStream) {
+    // A port that is gone has nothing to drop.
+    let _ = port.clear(ClearBuffer::Output);
+    drop(port);
+}
+
 /// Looks whether there is something at `path` that can be a port, and leaves it alone.
 ///
 /// # Errors
@@ -244,6 +252,24 @@ mod tests {
                     assert_eq!(port.baud_rate().unwrap(), baud);
                 }
             }
+        });
+    }
+
+    #[test]
+    fn port_that_is_let_go_takes_with_it_what_has_not_left() {
+        in_runtime(|| {
+            let (device, path) = pty();
+            let mut port = open(&path, SPEED).unwrap();
+            let mut written = 0;
+            while let Ok(len) = port.try_write(&[0xff; 512]) {
+                written += len;
+            }
+            let_go(port);
+            let (mut read, mut bytes) = (0, [0; 512]);
+            while let Ok(len) = rustix::io::read(&device, &mut bytes) {
+                read += len;
+            }
+            assert!(read < written, "{read} of {written}");
         });
     }
 

@@ -41,7 +41,7 @@ fn hub(folder: &Path, what: &str) -> Hub {
 
 fn compare(what: &str) -> (io::Result<Found>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let found = hub(folder.path(), what).compare(&book(), &AtomicBool::new(false));
+    let found = hub(folder.path(), what).compare(&book(), &[], &AtomicBool::new(false));
     (found, folder)
 }
 
@@ -90,6 +90,6 @@ fn line_that_cannot_be_understood_ends_it() {
 #[test]
 fn stop_ends_the_waiting() {
     let folder = tempfile::tempdir().unwrap();
-    let found = hub(folder.path(), "true").compare(&book(), &AtomicBool::new(true)).unwrap();
+    let found = hub(folder.path(), "true").compare(&book(), &[], &AtomicBool::new(true)).unwrap();
     assert_eq!((found.lost, found.at_hub), (1, 0));
 }

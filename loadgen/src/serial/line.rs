@@ -21,21 +21,21 @@ use crate::volley::is_passing;
 const BITS: u64 = 10;
 
 /// One direction of a line: what is on it, and when its last bit is over.
-struct Way {
+pub(crate) struct Way {
     baud: u64,
     free_at: Duration,
     under_way: VecDeque<(Duration, Vec<u8>)>,
-    spoiler: Spoiler,
+    pub(super) spoiler: Spoiler,
 }
 
 impl Way {
-    fn new(setup: &Setup, direction: u64) -> Self {
+    pub(crate) fn new(setup: &Setup, direction: u64) -> Self {
         let spoiler = Spoiler::new(setup.noise, setup.seed.wrapping_mul(2).wrapping_add(direction));
         Self { baud: u64::from(setup.baud), free_at: Duration::ZERO, under_way: VecDeque::new(), spoiler }
     }
 
     /// Puts `bytes` on the line at `now`. A line that is far behind loses them, as a port's buffer would.
-    fn put(&mut self, now: Duration, bytes: Vec<u8>) {
+    pub(crate) fn put(&mut self, now: Duration, bytes: Vec<u8>) {
         if bytes.is_empty() || self.free_at > now + LINE_BACKLOG_MAX {
             return;
         }
@@ -44,12 +44,18 @@ impl Way {
         self.under_way.push_back((self.free_at, bytes));
     }
 
-    fn next(&self) -> Duration {
+    /// When something arrives next.
+    pub(crate) fn next(&self) -> Duration {
         self.under_way.front().map_or(Duration::MAX, |&(at, _)| at)
     }
 
-    fn arrived(&mut self, now: Duration) -> Option<Vec<u8>> {
+    pub(crate) fn arrived(&mut self, now: Duration) -> Option<Vec<u8>> {
         self.under_way.pop_front_if(|(at, _)| *at <= now).map(|(_, bytes)| bytes)
+    }
+
+    /// What becomes of `bytes` on the way: noise, and garbage when the other end has another speed.
+    pub(crate) fn spoil(&mut self, bytes: &[u8], is_understood: bool) -> Vec<u8> {
+        if is_understood { self.spoiler.pass(bytes) } else { self.spoiler.misread(bytes) }
     }
 }
 

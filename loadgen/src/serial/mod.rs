@@ -16,9 +16,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::limits::LINE_LOOK;
+pub(crate) use line::Way;
 use line::Wire;
 pub use noise::Noise;
-use pty::Pty;
+pub(crate) use pty::Pty;
 
 /// What a line is to be.
 #[derive(Clone, Debug)]

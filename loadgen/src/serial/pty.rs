@@ -12,8 +12,8 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 /// The device's end. Dropped, the port hangs up, and its name is gone.
 #[derive(Debug)]
-pub(super) struct Pty {
-    pub(super) device: OwnedFd,
+pub(crate) struct Pty {
+    pub(crate) device: OwnedFd,
     port: PathBuf,
 }
 
@@ -22,7 +22,7 @@ impl Pty {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn plug(port: &Path) -> io::Result<Self> {
+    pub(crate) fn plug(port: &Path) -> io::Result<Self> {
         let device = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&device)?;
         unlockpt(&device)?;
@@ -40,12 +40,12 @@ impl Pty {
     }
 
     /// The speed that whoever has the port open has set; a pty moves bytes at any.
-    pub(super) fn baud(&self) -> Option<u32> {
+    pub(crate) fn baud(&self) -> Option<u32> {
         tcgetattr(&self.device).ok().map(|termios| termios.output_speed())
     }
 
     /// Takes what was written to the port, if there is anything. `None` when nobody has it open.
-    pub(super) fn read(&self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn read(&self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
         match rustix::io::read(&self.device, bytes) {
             Ok(len) => Ok(Some(len)),
             Err(Errno::AGAIN | Errno::INTR) => Ok(Some(0)),
@@ -55,7 +55,7 @@ impl Pty {
     }
 
     /// Puts `bytes` where the port reads; what finds no room, or nobody who reads, is lost as on a wire.
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         match rustix::io::write(&self.device, bytes) {
             Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::IO) => Ok(()),
             Err(error) => Err(error.into()),

@@ -92,4 +92,9 @@ impl Gateway {
         let output = finish(&mut self.service.command(&["reader", "add", &reader.to_string(), "--json"]))?;
         serde_json::from_slice(&output.stdout).map_err(|error| io::Error::other(format!("reader add: {error}")))
     }
+
+    /// Has the running gateway give the OSDP device of `reader` a key, as soon as it answers.
+    pub(crate) fn enrol_device(&self, reader: u32) -> io::Result<()> {
+        finish(&mut self.service.command(&["osdp", "enrol", "--reader", &reader.to_string(), "--for", "60s"])).map(drop)
+    }
 }

@@ -28,6 +28,7 @@ fn summary() -> Summary {
         receipt_us: Quantiles::default(),
         commands: 0,
         at_hub: None,
+        osdp: None,
         verdicts: vec![("access_level", 1500)],
         wrong_shown: vec!["reader 101".into()],
         asked: Count { outside: 1980, during: 20 },

@@ -28,6 +28,7 @@ use crate::metrics::names;
 use body::Places;
 use connection::Bounded;
 use query::Query;
+pub(crate) use watch::End;
 use watch::Watch;
 
 /// The description of all this.

@@ -10,7 +10,7 @@ use super::body::Place;
 
 /// Why a feed ends before its reader goes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// Everything was sent, and nobody wanted to follow.
     Complete,
     /// The reader has gone.
@@ -26,8 +26,12 @@ pub(super) enum End {
 }
 
 impl End {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Complete, Self::Gone, Self::Slow, Self::Revoked, Self::Stopping, Self::Store];
+
     /// As the last line and the metric name it.
-    pub(super) const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::Gone => "gone",

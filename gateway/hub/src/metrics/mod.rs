@@ -2,10 +2,12 @@
 
 pub(crate) mod names;
 
+use kalitka_protocol::upstream::CommandOutcome;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::alarms::AlarmKind;
 use crate::failure::Failure;
+use crate::feed::End;
 
 /// Renders everything.
 pub(crate) struct Collector {
@@ -30,7 +32,9 @@ impl Collector {
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         metrics::describe_histogram!(names::COMMIT_SECONDS, "From a group of batches to its durable commit");
         metrics::gauge!(names::CONNECTIONS).set(0.0);
-        for name in [names::STORE_FAILED, names::STORE_HELD_UP, names::OLDEST_EVENT, names::RETENTION_WAITING] {
+        for name in
+            [names::FEEDS, names::STORE_FAILED, names::STORE_HELD_UP, names::OLDEST_EVENT, names::RETENTION_WAITING]
+        {
             metrics::gauge!(name).set(0.0);
         }
         // Registered at 0, so that a first raise is seen as one.
@@ -39,6 +43,18 @@ impl Collector {
         }
         for kind in AlarmKind::ALL {
             metrics::counter!(names::ALARMS, "kind" => kind.label()).absolute(0);
+        }
+        for reason in names::REFUSALS {
+            metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => reason).absolute(0);
+        }
+        for outcome in names::SNAPSHOT_OUTCOMES {
+            metrics::counter!(names::SNAPSHOTS, "outcome" => outcome).absolute(0);
+        }
+        for outcome in CommandOutcome::ALL {
+            metrics::counter!(names::COMMANDS, "outcome" => outcome.label()).absolute(0);
+        }
+        for end in End::ALL {
+            metrics::counter!(names::FEEDS_ENDED, "why" => end.label()).absolute(0);
         }
         Ok(Self { exporter })
     }

@@ -49,6 +49,23 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (FEED_REQUESTS, "Requests for a feed, by answer"),
 ];
 
+/// Values of the label of [`CONNECTIONS_REFUSED`].
+pub(crate) const REFUSALS: [&str; 10] = [
+    "connections",
+    "handshakes",
+    "handshakes_of_one",
+    "slow",
+    "handshake",
+    "certificate",
+    "revoked",
+    "expired",
+    "second_connection",
+    "store",
+];
+
+/// Values of the label of [`SNAPSHOTS`].
+pub(crate) const SNAPSHOT_OUTCOMES: [&str; 3] = ["adopted", "not_kept", "refused"];
+
 /// The gauges, with their help texts.
 pub(crate) const GAUGES: &[(&str, &str)] = &[
     (BUILD_INFO, "Always 1; the version is in the label"),
@@ -59,6 +76,7 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (PACE_BYTES, "Bytes of events that each gateway may have sent and not acknowledged"),
     (OLDEST_EVENT, "Age of the oldest event that is kept, when it was last looked at"),
     (RETENTION_WAITING, "1 while the clock is not believed, and nothing is purged"),
+    (FEEDS, "Feeds that are read now"),
     (STORE_HELD_UP, "How long the disk has kept the present write waiting; 0 below half a second"),
     (STORE_FAILED, "1 while the store has failed and is not open again"),
 ];

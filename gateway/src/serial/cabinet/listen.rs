@@ -144,11 +144,11 @@ async fn listen(
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|error: io::Error| Failure::Environment(format!("cannot listen: {error}")))
 }
 
-fn at(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+pub(super) fn at(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::Environment(format!("{}: {error}", path.display()))
 }

@@ -1,6 +1,7 @@
 //! `kalitka-gateway serial`: for the engineer at the cabinet. Which ports there are, what speaks at which speed, and what
-//! passes on a line. It only listens, and shows what stands in the clear.
+//! passes on a line. It only listens, but for the question who is there, and shows what stands in the clear.
 
+mod devices;
 mod list;
 mod listen;
 mod tongues;
@@ -13,7 +14,7 @@ use clap::{Args, Subcommand, value_parser};
 use super::port::{Parity, Speed};
 use crate::cli::print;
 use crate::failure::Failure;
-use crate::limits::{BAUD_MAX, BAUD_MIN, MONITOR_SECONDS_MAX};
+use crate::limits::{BAUD_MAX, BAUD_MIN, MONITOR_SECONDS_MAX, OSDP_BAUDS};
 
 /// The exit status of a probe that has understood nothing.
 const NOTHING_UNDERSTOOD: u8 = 5;
@@ -35,6 +36,9 @@ pub(crate) struct Probe {
     /// Listen at this speed only
     #[arg(long, value_parser = value_parser!(u32).range(i64::from(BAUD_MIN)..=i64::from(BAUD_MAX)))]
     baud: Option<u32>,
+    /// Ask at every address which OSDP devices there are, instead of listening; nothing else is said to them
+    #[arg(long)]
+    osdp: bool,
     /// Seconds at each speed; a reader without a session speaks every 2.5 s
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=60))]
     seconds: u32,
@@ -63,7 +67,11 @@ impl SerialCommand {
     pub(crate) fn execute(&self) -> Result<u8, Failure> {
         match self {
             Self::List => print(&list::text(&list::ports())).map(|()| 0),
-            Self::Probe(Probe { port, baud, seconds }) => {
+            Self::Probe(Probe { port, baud, osdp: true, .. }) => {
+                let bauds = baud.map_or_else(|| OSDP_BAUDS.to_vec(), |baud| vec![baud]);
+                Ok(if devices::probe(port, &bauds)? { 0 } else { NOTHING_UNDERSTOOD })
+            }
+            Self::Probe(Probe { port, baud, seconds, .. }) => {
                 let bauds = baud.map_or_else(|| listen::BAUDS.to_vec(), |baud| vec![baud]);
                 let is_understood = listen::probe(port, &bauds, Duration::from_secs((*seconds).into()))?;
                 Ok(if is_understood { 0 } else { NOTHING_UNDERSTOOD })

@@ -3,6 +3,9 @@
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::datagram::{Clear, clear};
 use kalitka_protocol::frame::Deframer;
+use kalitka_protocol::osdp;
+
+use crate::osdp::words::words as osdp_words;
 
 /// What a tongue makes of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +27,31 @@ pub(super) trait Tongue {
 
 /// All that are listened for: whoever adds one adds it here.
 pub(super) fn all() -> Vec<Box<dyn Tongue>> {
-    vec![Box::new(Frames(Deframer::new()))]
+    vec![Box::new(Frames(Deframer::new())), Box::new(Osdp(osdp::Deframer::new()))]
+}
+
+/// OSDP.
+struct Osdp(osdp::Deframer);
+
+impl Tongue for Osdp {
+    fn name(&self) -> &'static str {
+        "OSDP"
+    }
+
+    fn hear(&mut self, mut bytes: &[u8], say: &mut dyn FnMut(Said)) {
+        loop {
+            bytes = self.0.push(bytes);
+            while let Some(frame) = self.0.next() {
+                say(Said::Whole(osdp_words(&frame)));
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        for _ in 0..self.0.take_dropped().frames {
+            say(Said::Spoilt("check"));
+        }
+    }
 }
 
 /// Our own frames (SPEC 18).
@@ -97,6 +124,16 @@ mod tests {
         for (datagram, words) in cases {
             assert_eq!(heard(&framed(datagram)), [Said::Whole(words.into())]);
         }
+    }
+
+    #[test]
+    fn an_osdp_frame_is_told_and_a_spoilt_one_counted() {
+        let asked = hex::decode("530009000461 00C066".replace(' ', "")).unwrap();
+        // To the other tongue it is noise.
+        assert_eq!(heard(&asked).last(), Some(&Said::Whole("to 0, number 0: who are you, in the clear".into())));
+        let mut spoilt = asked;
+        spoilt[6] ^= 1;
+        assert_eq!(heard(&spoilt).last(), Some(&Said::Spoilt("check")));
     }
 
     #[test]

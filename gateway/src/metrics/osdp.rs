@@ -1,0 +1,45 @@
+//! What OSDP lines measure of themselves.
+
+use std::sync::Arc;
+
+use kalitka_protocol::osdp::{Alarm, Fault};
+
+use super::{Histogram, names};
+
+/// Time on the lines and time of decisions, apart. The thread of the lines is the one that writes.
+#[derive(Debug)]
+pub(crate) struct OsdpTally {
+    /// Of each exchange that was answered, from the first byte of its command to the last of its reply.
+    pub(crate) bus: Histogram,
+    /// From a card's coming off the line until its answer is there.
+    pub(crate) decision: Histogram,
+}
+
+impl OsdpTally {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { bus: Histogram::new(), decision: Histogram::new() })
+    }
+}
+
+/// Why cards are not answered by the core, as labels: their reader has no key, gets no answers at all, has asked about too many
+/// others, or has not been answered in time.
+pub(crate) mod unanswered {
+    pub(crate) const NO_KEY: &str = "no_key";
+    pub(crate) const FALL_BACK: &str = "fall_back";
+    pub(crate) const BUSY: &str = "busy";
+    pub(crate) const LATE: &str = "late";
+    pub(crate) const ALL: [&str; 4] = [NO_KEY, FALL_BACK, BUSY, LATE];
+}
+
+/// Registers at 0 what is counted by label.
+pub(super) fn register() {
+    for fault in Fault::ALL {
+        metrics::counter!(names::OSDP_FAULTS, "reason" => fault.label()).absolute(0);
+    }
+    for reason in unanswered::ALL {
+        metrics::counter!(names::OSDP_CARDS_UNANSWERED, "reason" => reason).absolute(0);
+    }
+    for alarm in Alarm::ALL {
+        metrics::counter!(names::OSDP_ALARMS, "alarm" => alarm.label()).absolute(0);
+    }
+}

@@ -1,0 +1,151 @@
+//! What the city's people look at: each alert fires by what it is for and by nothing else, and a real Prometheus finds what the
+//! rules and the panels of the dashboards ask for.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use kalitka_tests::city::City;
+use kalitka_tests::crowd::{Asking, Crowd};
+use kalitka_tests::prometheus::{Prometheus, program, rules_folder};
+use kalitka_tests::random::seed;
+use kalitka_tests::site::{BOUND, Site};
+use kalitka_tests::tree::root;
+use kalitka_tests::wait::until;
+use serde_json::Value;
+
+const CASES: [&str; 2] = ["rules_test.yml", "rules_days_test.yml"];
+const HOLDERS: u32 = 300;
+/// What Grafana takes for its variable at one scrape a second.
+const RATE_INTERVAL: &str = "4s";
+const EVERY: Duration = Duration::from_millis(20);
+
+fn page(name: &str) -> String {
+    fs::read_to_string(rules_folder().join(name)).unwrap()
+}
+
+/// What stands behind `mark` on the lines of `page`.
+fn behind<'a>(page: &'a str, mark: &str) -> Vec<&'a str> {
+    page.lines().filter_map(|line| line.trim_start().strip_prefix(mark)).collect()
+}
+
+#[test]
+fn each_alert_fires_by_its_own_series_alone_and_stays_silent_by_others() {
+    let output = Command::new(program("promtool"))
+        .args(["test", "rules"])
+        .args(CASES)
+        .current_dir(rules_folder())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+    assert!(output.status.success(), "{}{}", said[0], said[1]);
+}
+
+#[test]
+fn each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
+    let alerts: BTreeSet<String> = behind(&page("rules.yml"), "- alert: ").into_iter().map(str::to_owned).collect();
+    for outcome in ["fires", "is silent"] {
+        let cases = CASES.map(page).concat();
+        let named = behind(&cases, "- name: ");
+        let named: BTreeSet<String> = named
+            .into_iter()
+            .filter_map(|name| name.strip_suffix(outcome))
+            .map(|name| name.trim().to_owned())
+            .collect();
+        assert_eq!(named, alerts, "left: alerts with a case `{outcome}`; right: alerts");
+    }
+}
+
+const DASHBOARDS: [&str; 2] = ["building.json", "fleet.json"];
+/// Columns of a dashboard.
+const WIDTH: u64 = 24;
+
+fn dashboard(name: &str) -> Value {
+    serde_json::from_slice(&fs::read(root().join("deploy/grafana").join(name)).unwrap()).unwrap()
+}
+
+/// The panels of a dashboard that show something.
+fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
+}
+
+/// What a panel asks for.
+fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
+    panel["targets"].as_array().unwrap().iter().map(|target| target["expr"].as_str().unwrap())
+}
+
+#[test]
+fn dashboards_say_what_each_panel_means_ask_the_source_that_is_chosen_and_cover_no_panel() {
+    for name in DASHBOARDS {
+        let dashboard = dashboard(name);
+        let (mut ids, mut covered) = (BTreeSet::new(), BTreeSet::new());
+        for panel in dashboard["panels"].as_array().unwrap() {
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel:#}");
+            let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+            assert!(w > 0 && h > 0 && x + w <= WIDTH, "{panel:#}");
+            let fields = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
+            fields.for_each(|field| assert!(covered.insert(field), "{field:?} is covered twice: {panel:#}"));
+        }
+        for panel in panels(&dashboard) {
+            let says = |key: &str| panel[key].as_str().is_some_and(|text| !text.is_empty());
+            assert!(says("title") && says("description"), "{panel:#}");
+            let sources = panel["targets"].as_array().unwrap().iter().chain([panel]).map(|of| &of["datasource"]["uid"]);
+            sources.for_each(|source| assert_eq!(source, "${datasource}", "{panel:#}"));
+            assert!(expressions(panel).count() > 0, "{panel:#}");
+        }
+    }
+}
+
+/// The names of metrics in `expression`.
+fn metrics_in(expression: &str) -> BTreeSet<String> {
+    let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    words
+        .filter(|word| word.starts_with("kalitka_") || word.starts_with("kalitka:") || *word == "up")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn real_prometheus_finds_what_every_rule_and_panel_asks_for_and_no_alert_fires_on_a_good_day() {
+    let mut city = City::of(Site::new(HOLDERS));
+    city.start_hub();
+    city.enrol();
+    let (serial, osdp) = ("[[serial]]\nport = \"/dev/no-such-port\"\n", "[[osdp]]\nport = \"/dev/no-such-line\"\n");
+    let device = "[[osdp.devices]]\naddress = 0\nreader = 900\n";
+    city.site.configure_also(&format!("{serial}{osdp}{device}"));
+    city.site.start();
+    city.site.enrol();
+    city.site.offer(&city.site.build(1));
+    city.site.await_generation(1);
+    city.await_uplink();
+    let asking = Asking::new(&city.site.path("roster"), EVERY, seed());
+    let crowd = Crowd::start_asking(city.site.udp(), &city.site.path("keys.json"), EVERY, asking, seed());
+    let prometheus = Prometheus::start(&city.site.path(""), &[city.site.http(), city.http()]);
+    let rules = until("every rule to be looked at", BOUND * 2, || {
+        let rules = prometheus.rules();
+        let all = !rules.is_empty() && rules.iter().all(|rule| rule["health"] != "unknown");
+        (all && !prometheus.query("kalitka:denied:ratio5m > 0").is_empty()).then_some(rules)
+    });
+    let mut missing = BTreeSet::new();
+    for rule in &rules {
+        assert_eq!(rule["health"], "ok", "{rule:#}");
+        let metrics = metrics_in(rule["query"].as_str().unwrap());
+        missing.extend(metrics.into_iter().filter(|metric| prometheus.query(metric).is_empty()));
+    }
+    assert!(missing.is_empty(), "rules ask for what nobody says: {missing:?}");
+    let chosen =
+        |expression: &str| expression.replace("$instance", city.site.http()).replace("$__rate_interval", RATE_INTERVAL);
+    let dashboards = DASHBOARDS.map(dashboard);
+    let asked = dashboards.iter().flat_map(panels).flat_map(expressions).map(chosen);
+    let empty: Vec<String> = asked.filter(|expression| prometheus.query(expression).is_empty()).collect();
+    assert!(empty.is_empty(), "panels that show nothing: {empty:#?}");
+    assert!(crowd.receipted() > 0 && crowd.fares().wrong == 0);
+    // The ports that were made up are the only thing amiss.
+    let amiss = ["KalitkaSerialPortGone", "KalitkaOsdpDeviceAway"];
+    let firing = prometheus.query("ALERTS{alertstate=\"firing\"}");
+    let firing = firing.iter().map(|alert| alert["metric"]["alertname"].as_str().unwrap());
+    let unexpected: Vec<&str> = firing.filter(|name| !amiss.contains(name)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+}
