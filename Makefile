@@ -69,7 +69,7 @@ sabotage: setup ## Put each fault of tests/sabotage.toml into a scratch copy; it
 
 mutants: setup ## cargo-mutants over the protocol and the core, hours of it (SHARD=k/n: a part)
 	cargo mutants --version >/dev/null 2>&1 || { echo 'mutants: installing cargo-mutants'; cargo install --locked cargo-mutants; }
-	cargo mutants --package kalitka-protocol --package kalitka-core --output "$(TARGET)" $(if $(SHARD),--shard $(SHARD))
+	cargo mutants --config tests/mutants.toml --package kalitka-protocol --package kalitka-core --output "$(TARGET)" $(if $(SHARD),--shard $(SHARD))
 
 figures: setup ## Measure what docs/performance.md claims, as a Markdown table
 	cargo build --locked --release $(BINARIES)

@@ -51,7 +51,7 @@ fn serve(city: &mut City) {
     city.enrol();
     city.site.start();
     city.site.enrol();
-    city.site.set_one_key_apart(REPORTER);
+    city.site.set_keys_apart(&[101], REPORTER);
     city.site.offer(&city.site.build(1));
     city.site.await_generation(1);
 }

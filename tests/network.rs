@@ -107,7 +107,7 @@ fn readers_over_a_bad_line_get_no_wrong_answer_and_no_report_is_lost_or_doubled(
     city.enrol();
     serve(&mut city);
     let relay = Relay::start(city.site.udp(), Line { rate: None, ..Line::AWFUL }, seed()).unwrap();
-    city.site.set_one_key_apart("one-key.json");
+    city.site.set_keys_apart(&[101], "one-key.json");
     let alone = Crowd::start(relay.address(), &city.site.path("one-key.json"), EVERY, 5);
     let hub = city.site.path("hub-control");
     let seconds = number_from_environment("KALITKA_SECONDS", 8, 120).to_string();

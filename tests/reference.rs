@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ed25519_dalek::SigningKey;
 use fastrand::Rng;
 use kalitka_core::{ClockQuality, Overlay, Time, UnixSeconds, View, decide};
-use kalitka_loadgen::oracle::Oracle;
+use kalitka_loadgen::oracle::{Moment, Oracle};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::message::Ask;
 use kalitka_protocol::reason::{Denial, Direction, Verdict};
@@ -66,13 +66,16 @@ fn ask_about_a_school(seed: u64, seen: &mut Seen) -> u64 {
         let now = school.moment(&mut rng);
         let view = View::build(Arc::clone(&snapshot), UnixSeconds(now)).with_essential(&essential);
         let border = view.next_border().0;
+        let stale_from = [i64::MAX, i64::MAX, now, now.saturating_add(1), border, i64::MIN][rng.usize(..6)];
+        let view = view.stale_from(UnixSeconds(stale_from));
         // The second plan must be exact at the border, before anybody has built a new view.
         let around = [now, border.saturating_sub(1), border, border.saturating_add(1)];
         for now in around.into_iter().filter(|now| view.at(UnixSeconds(*now)).is_some() && school.knows(*now)) {
             for _ in 0..ASKS_PER_MOMENT {
                 let quality = ClockQuality::ALL[[0, 0, 1, 1, 2][rng.usize(..5)]];
                 let time = Time { seconds: UnixSeconds(now), quality };
-                let verdict = compare(&school, (&view, &oracle), &essential, time, seed, &mut rng);
+                let doubt = Doubt { time, stale_from, essential: &essential };
+                let verdict = compare(&school, (&view, &oracle), doubt, seed, &mut rng);
                 *seen.entry((verdict.is_grant(), label(verdict))).or_default() += 1;
                 asked += 1;
             }
@@ -91,14 +94,15 @@ fn snapshot_of(school: &School, folder: &std::path::Path, seed: u64) -> Snapshot
     Snapshot::verify(AlignedBytes::from(&signed[..]), &[publisher], school.number).unwrap()
 }
 
-fn compare(
-    school: &School,
-    (view, oracle): (&View, &Oracle),
-    essential: &[String],
+/// When it is asked, since when the snapshot is too old, and who passes in doubt.
+#[derive(Clone, Copy, Debug)]
+struct Doubt<'a> {
     time: Time,
-    seed: u64,
-    rng: &mut Rng,
-) -> Verdict {
+    stale_from: i64,
+    essential: &'a [String],
+}
+
+fn compare(school: &School, (view, oracle): (&View, &Oracle), doubt: Doubt<'_>, seed: u64, rng: &mut Rng) -> Verdict {
     let (reader, shapes) = &school.readers[rng.usize(..school.readers.len())];
     let reader = if rng.u8(..50) == 0 { rng.u32(1..) } else { *reader };
     let ask = Ask {
@@ -107,11 +111,11 @@ fn compare(
         direction: Direction::ALL[rng.usize(..2)],
         card: school.read(rng, shapes),
     };
-    let decided = decide(Some(view), &Overlay::default(), ReaderId(reader), &ask, time).verdict;
-    let right = right(oracle, ReaderId(reader), &ask, time, essential);
+    let decided = decide(Some(view), &Overlay::default(), ReaderId(reader), &ask, doubt.time).verdict;
+    let right = right(oracle, ReaderId(reader), &ask, doubt);
     assert!(
         decided == right,
-        "KALITKA_SEED={seed}: decided {decided:?}, right is {right:?}\nat {time:?}, essential {essential:?}, reader {reader}, {ask:?}, card {}\n{}\n{}\n{}",
+        "KALITKA_SEED={seed}: decided {decided:?}, right is {right:?}\nat {doubt:?}, reader {reader}, {ask:?}, card {}\n{}\n{}\n{}",
         hex::encode(ask.card.to_bytes()),
         school.building,
         school.people,
@@ -120,12 +124,17 @@ fn compare(
     decided
 }
 
-fn right(oracle: &Oracle, reader: ReaderId, ask: &Ask, time: Time, essential: &[String]) -> Verdict {
+fn right(oracle: &Oracle, reader: ReaderId, ask: &Ask, doubt: Doubt<'_>) -> Verdict {
+    let Doubt { time, stale_from, essential } = doubt;
     let (Ask { card, direction, age_ms, .. }, now) = (ask, time.seconds.0);
-    let good = oracle.judge(reader, card, *direction, *age_ms, now);
+    let by = |is_held| {
+        let moment = Moment { now, is_held, is_stale: now >= stale_from, essential };
+        oracle.judge_in_doubt(reader, card, *direction, *age_ms, moment)
+    };
+    let good = by(false);
     match time.quality {
         ClockQuality::Good => good,
-        ClockQuality::Held => oracle.judge_held(reader, card, *direction, *age_ms, now, essential),
+        ClockQuality::Held => by(true),
         ClockQuality::None => match good {
             Verdict::Deny(Denial::Stale | Denial::ReaderUnknown) => good,
             _ => Verdict::Deny(Denial::TimeUnknown),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::adoption::Standing;
 use crate::check;
 use crate::config::Config;
 use crate::control::client;
@@ -272,6 +273,7 @@ fn status_text(status: &Status) -> String {
             )
         },
     );
+    let stale = stale_text(&status.snapshot);
     let refused = status
         .snapshot
         .refused
@@ -281,9 +283,19 @@ fn status_text(status: &Status) -> String {
     let uplink = uplink_text(&status.uplink);
     format!(
         "version   {}\nbuilding  {}\nreaders   {} with keys, on udp {}\nmetrics   http://{}/metrics\n\
-         snapshot  {in_force}\nfloor     generation {}\nrefused   {refused}\nevents    {journal}\nhub       {uplink}\n",
+         snapshot  {in_force}{stale}\nfloor     generation {}\nrefused   {refused}\nevents    {journal}\nhub       {uplink}\n",
         status.version, status.building, status.readers, status.udp, status.http, status.snapshot.floor
     )
+}
+
+fn stale_text(snapshot: &Standing) -> String {
+    match snapshot.stale_from {
+        Some(from) if snapshot.is_stale => {
+            format!("; stale since {from} s since 1970: only essential access levels pass")
+        }
+        Some(from) => format!("; stale from {from} s since 1970 on"),
+        None => String::new(),
+    }
 }
 
 fn journal_text(journal: &JournalStatus) -> String {

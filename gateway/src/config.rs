@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::limits::{
     CONFIG_BYTES_MAX, CORE_MAX, ESSENTIAL_LEVELS_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX,
     PUBLISHERS_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX,
+    STALE_AFTER_DAYS_MAX,
 };
 use crate::osdp::settings as osdp;
 use crate::serial;
@@ -100,6 +101,9 @@ pub(crate) struct Snapshots {
     /// Ed25519 public keys in hex: the present one and, during a change, the next. May be empty on an enrolled box.
     #[serde(default)]
     pub(crate) publishers: Vec<String>,
+    /// Days after its making for which all permissions of a snapshot count; 0 for always.
+    #[serde(default)]
+    pub(crate) stale_after_days: u16,
 }
 
 /// What readers are told.
@@ -160,12 +164,12 @@ pub(crate) enum SafeMode {
     AsScheduled,
 }
 
-/// When the wall clock is believed, and whom the building cannot do without while it is not.
+/// When the wall clock is believed, and whom the building cannot do without in doubt.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Time {
     pub(crate) trust: Trust,
-    /// Names of access levels whose schedules do not count while time is held.
+    /// Names of access levels whose schedules do not count while time is held, and that alone count by a stale snapshot.
     pub(crate) essential: Vec<String>,
 }
 
@@ -287,6 +291,7 @@ impl Config {
         self.check_threads()?;
         serial::settings::check(&self.serial)?;
         in_range("snapshots.poll_ms", self.snapshots.poll_ms, 10, 60_000)?;
+        in_range("snapshots.stale_after_days", self.snapshots.stale_after_days, 0, STALE_AFTER_DAYS_MAX)?;
         in_range("readers.fall_back_after_ms", self.readers.fall_back_after_ms, 200, 60_000)?;
         for (key, path) in [
             ("state", &self.state),

@@ -62,6 +62,8 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
         ("ring = 65536", "ring = 4095", "journal.ring", "from 4096 to 4194304"),
         ("ring = 65536", "ring = 4194305", "journal.ring", "from 4096 to 4194304"),
         ("poll_ms = 250", "poll_ms = 9", "snapshots.poll_ms", "from 10 to 60000"),
+        ("stale_after_days = 0", "stale_after_days = 3651", "snapshots.stale_after_days", "from 0 to 3650"),
+        ("stale_after_days = 0", "stale_after_days = -1", "stale_after_days", "invalid value"),
         ("fall_back_after_ms = 1000", "fall_back_after_ms = 199", "readers.fall_back_after_ms", "from 200 to 60000"),
         ("state = \"/", "state = \"", "state", "from `/` on"),
         ("inbox = \"/", "inbox = \"", "snapshots.inbox", "from `/` on"),
@@ -125,6 +127,19 @@ fn essential_levels_are_pupils_and_staff_unless_told_otherwise_and_bounded() {
 }
 
 #[test]
+fn snapshots_are_never_stale_unless_told_otherwise_and_in_ten_years_at_the_latest() {
+    let config = |days: &str| {
+        let text = example().replacen("stale_after_days = 0", days, 1);
+        Config::parse(text.as_bytes()).map(|config| config.snapshots.stale_after_days)
+    };
+    for (days, expected) in [("", 0), ("stale_after_days = 0", 0), ("stale_after_days = 1", 1)] {
+        assert_eq!(config(days), Ok(expected));
+    }
+    assert_eq!(config("stale_after_days = 3650"), Ok(3650));
+    assert!(config("stale_after_days = 3651").is_err());
+}
+
+#[test]
 fn publishers_are_two_keys_at_most() {
     let with = |list: &str| {
         let text = format!("building = 1\nstate = \"/s\"\n[snapshots]\ninbox = \"/i\"\npublishers = {list}\n");
@@ -158,6 +173,7 @@ fn assert_within_limits(config: &Config) {
     assert!((1 << 16..=1 << 30).contains(&config.udp.receive_buffer_bytes));
     assert!((4096..=4_194_304).contains(&config.journal.ring));
     assert!((10..=60_000).contains(&config.snapshots.poll_ms));
+    assert!(config.snapshots.stale_after_days <= 3650);
     assert!((200..=60_000).contains(&config.readers.fall_back_after_ms));
     assert!([&config.state, &config.snapshots.inbox, &config.control.socket].iter().all(|path| path.is_absolute()));
     assert!(config.control.socket.as_os_str().len() < 108);

@@ -13,6 +13,10 @@ pub(crate) const PUBLISHERS_MAX: usize = 2;
 pub(crate) const OPERATORS_MAX: usize = 32;
 /// Access levels that may be configured as essential.
 pub(crate) const ESSENTIAL_LEVELS_MAX: usize = 64;
+/// Days after which a snapshot may be configured to be stale: ten years.
+pub(crate) const STALE_AFTER_DAYS_MAX: u16 = 3650;
+/// Seconds of a day.
+pub(crate) const DAY_SECONDS: i64 = 24 * 3600;
 /// Bytes of the key file and of the stamp file: a line of each is under 128 bytes.
 pub(crate) const STATE_FILE_BYTES_MAX: u64 = READERS_MAX as u64 * 128 + 4096;
 /// Datagrams that a worker takes under one view of the world.

@@ -26,6 +26,13 @@ pub(crate) struct Turn {
     pub(crate) to: UnixSeconds,
 }
 
+impl Turn {
+    /// The second to decide by, unless nothing is known of it.
+    pub(crate) fn known(&self) -> Option<UnixSeconds> {
+        (self.reckoned.quality != ClockQuality::None).then_some(self.to)
+    }
+}
+
 impl Timekeeping {
     /// Nothing is reckoned until the first turn is [`settled`](Self::settle).
     pub(crate) fn new(clock: Clock, trust: Trust) -> Self {

@@ -98,8 +98,7 @@ impl Oracle {
     /// The right answer to an ask of `reader` that is `age_ms` milliseconds old at the second `now` since 1970.
     #[must_use]
     pub fn judge(&self, reader: ReaderId, card: &CardRead, direction: Direction, age_ms: u16, now: i64) -> Verdict {
-        self.grant(reader, card, direction, age_ms, Time { now, essential: None })
-            .map_or_else(Verdict::Deny, Verdict::Grant)
+        self.judge_in_doubt(reader, card, direction, age_ms, Moment::good(now))
     }
 
     /// The roster's cards, in the order of its rows.
@@ -148,17 +147,18 @@ impl Oracle {
         card: &CardRead,
         direction: Direction,
         age_ms: u16,
-        time: Time<'_>,
+        moment: Moment<'_>,
     ) -> Result<Grant, Denial> {
-        let now = time.now;
+        let now = moment.now;
         if age_ms > STALE_AFTER_MS {
             return Err(Denial::Stale);
         }
         let reader = self.reader(reader).ok_or(Denial::ReaderUnknown)?;
         let identity = look::identify(&reader.looks, card)?;
-        let open = match time.essential {
-            None => reader.is_free(self.mode(&reader.portal, now), direction).map(|free| (free, None)),
-            Some(_) => self.opens_while_held(reader, direction, now),
+        let open = if moment.is_held {
+            self.opens_while_held(reader, direction, now)
+        } else {
+            reader.is_free(self.mode(&reader.portal, now), direction).map(|free| (free, None))
         };
         let (is_free, closed) = open?;
         if is_free {
@@ -174,9 +174,12 @@ impl Oracle {
         holder.check_state()?;
         check(card.from, card.to, now, Denial::CredentialNotYetValid, Denial::CredentialExpired)?;
         check(holder.from, holder.to, now, Denial::HolderNotYetValid, Denial::HolderExpired)?;
-        if !self.is_essential(holder, &reader.portal, direction, time.essential.unwrap_or_default()) {
+        if !moment.is_held || !self.is_essential(holder, &reader.portal, direction, moment.essential) {
             closed.map_or(Ok(()), Err)?;
-            self.check_levels(holder, &reader.portal, direction, now)?;
+            self.check_levels(holder, &reader.portal, direction, now, |_| true)?;
+            let counts = |level: &str| !moment.is_stale || moment.essential.iter().any(|name| name == level);
+            let checked = self.check_levels(holder, &reader.portal, direction, now, counts);
+            checked.map_err(|_| Denial::PermissionsStale)?;
         }
         Ok(Grant::AccessLevel)
     }
@@ -190,9 +193,17 @@ impl Oracle {
         schedule.is_none_or(|name| self.schedules.get(name).is_some_and(|hours| hours.hold(&self.zone, now)))
     }
 
-    fn check_levels(&self, holder: &Holder, portal: &str, direction: Direction, now: i64) -> Result<(), Denial> {
+    /// Whether a level of `holder` lets pass now, of those that count by their names.
+    fn check_levels(
+        &self,
+        holder: &Holder,
+        portal: &str,
+        direction: Direction,
+        now: i64,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<(), Denial> {
         let mut denial = Denial::NoAccess;
-        let levels = self.levels.iter().filter(|level| holder.levels.contains(&level.name));
+        let levels = self.levels.iter().filter(|level| holder.levels.contains(&level.name) && counts(&level.name));
         for grant in levels.flat_map(|level| &level.grants) {
             if !grant.portals.iter().any(|name| name == portal || name == "*") {
                 continue;
@@ -245,12 +256,25 @@ fn looks_of(cards: &[Card], readers: &[Reader]) -> HashMap<Identity, Vec<u32>> {
     seen_as
 }
 
-/// When it is asked.
-#[derive(Clone, Copy)]
-struct Time<'a> {
-    now: i64,
-    /// The levels whose schedules do not count, while time is held.
-    essential: Option<&'a [String]>,
+/// When it is asked, and what is in doubt then.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The second, since 1970.
+    pub now: i64,
+    /// Whether the second is held: then schedules do not count for essential levels.
+    pub is_held: bool,
+    /// Whether the roster is too old: then essential levels alone count.
+    pub is_stale: bool,
+    /// The names of the essential levels.
+    pub essential: &'a [String],
+}
+
+impl Moment<'_> {
+    /// A second that is known, by a roster that is new.
+    #[must_use]
+    pub const fn good(now: i64) -> Self {
+        Self { now, is_held: false, is_stale: false, essential: &[] }
+    }
 }
 
 impl Reader {

@@ -96,6 +96,8 @@ codes! {
         WrongDirection = 81, "wrong_direction";
         /// The holder may pass here, but not at this time.
         OutsideSchedule = 82, "outside_schedule";
+        /// The holder may pass here now, but by a snapshot that is so old that only essential access levels count.
+        PermissionsStale = 83, "permissions_stale";
     }
 }
 

@@ -181,13 +181,19 @@ impl Site {
         self.write_keys("keys.json", &keys);
     }
 
-    /// Moves the first of the readers' keys into the file `name`, for somebody who plays that reader alone.
-    pub fn set_one_key_apart(&self, name: &str) {
+    /// Puts the keys of `readers` into the file `name` of their own.
+    ///
+    /// # Panics
+    /// When the key file is not there or has others.
+    pub fn set_keys_apart(&self, readers: &[u32], name: &str) {
         let all = self.path("keys.json");
         let keys: Vec<Value> = serde_json::from_slice(&fs::read(&all).unwrap()).unwrap();
         fs::remove_file(&all).unwrap();
-        self.write_keys("keys.json", &keys[1..]);
-        self.write_keys(name, &keys[..1]);
+        let is_apart = |key: &Value| readers.iter().any(|reader| key["reader"] == *reader);
+        let (apart, others): (Vec<Value>, Vec<Value>) = keys.into_iter().partition(is_apart);
+        assert_eq!(apart.len(), readers.len());
+        self.write_keys("keys.json", &others);
+        self.write_keys(name, &apart);
     }
 
     fn write_keys(&self, name: &str, keys: &[Value]) {

@@ -103,6 +103,9 @@ fn judge(
     within_validity(slot, now.seconds)?;
     if now.quality == ClockQuality::Good || !view.is_essential(profile, portal, ask.direction) {
         access(view, plan, passage, profile, portal, ask.direction)?;
+        if view.is_stale(now.seconds) && !plan.allows_by_essential(profile, portal, ask.direction) {
+            return Err(Denial::PermissionsStale);
+        }
     }
     // Here stand anti-passback, then escort or second person.
     Ok((Grant::AccessLevel, served.hold_open_ms))

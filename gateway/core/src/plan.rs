@@ -1,6 +1,7 @@
 //! The rules compiled for a stretch of time in which no schedule changes.
 //!
-//! A plan holds, for each portal and direction, the set of profiles that may pass now, and for each portal its mode now.
+//! A plan holds, for each portal and direction, the set of profiles that may pass now, the set of those that may by an
+//! essential access level, and for each portal its mode now.
 //! It is in force from the last schedule border to the next, both exact to the second. Borders are the edges of the
 //! weekly intervals in local time, and the moments at which local time itself jumps: at such a moment everything is
 //! compiled anew, so that an hour that is left out or comes twice is judged by what the clock on the wall shows.
@@ -21,22 +22,30 @@ pub struct Plan {
     until: UnixSeconds,
     modes: Vec<PortalMode>,
     allowed: ProfileSets,
+    essential: ProfileSets,
 }
 
 impl Plan {
-    /// The plan of `model` that is in force at `now`.
+    /// The plan of `model` that is in force at `now`, in which no access level is essential.
     #[must_use]
     pub fn compile(model: &ArchivedModel, now: UnixSeconds) -> Self {
         let (from, until) = borders(model, now);
-        let week = WeekSecond::at(model, now);
-        let holding: Vec<bool> = model.schedules.iter().map(|schedule| week.is_in(schedule)).collect();
-        let holds = |schedule: u16| schedule == ALWAYS || holding.get(usize::from(schedule)).is_some_and(|&h| h);
+        let holds = holding(model, now);
         Self {
             from,
             until,
-            modes: model.portals.iter().map(|portal| mode_now(portal, holds)).collect(),
+            modes: model.portals.iter().map(|portal| mode_now(portal, &holds)).collect(),
             allowed: ProfileSets::compile(model, |_, schedule| holds(schedule)),
+            essential: ProfileSets::compile(model, |_, _| false),
         }
+    }
+
+    /// The same plan of `model`, in which the access levels are essential of whose places `is_essential` says so.
+    pub(crate) fn with_essential(self, model: &ArchivedModel, is_essential: impl Fn(u16) -> bool) -> Self {
+        // Between its borders the same schedules hold.
+        let holds = holding(model, self.from);
+        let essential = ProfileSets::compile(model, |level, schedule| is_essential(level) && holds(schedule));
+        Self { essential, ..self }
     }
 
     /// First second at which the plan is in force.
@@ -67,6 +76,12 @@ impl Plan {
     #[must_use]
     pub fn allows(&self, profile: u16, portal: u16, direction: Direction) -> bool {
         self.allowed.contains(profile, portal, direction)
+    }
+
+    /// Whether holders of `profile` may pass `portal` in `direction` by an essential access level.
+    #[must_use]
+    pub fn allows_by_essential(&self, profile: u16, portal: u16, direction: Direction) -> bool {
+        self.essential.contains(profile, portal, direction)
     }
 }
 
@@ -126,6 +141,13 @@ pub(crate) const fn direction_bit(direction: Direction) -> u8 {
         Direction::Entry => ENTRY,
         Direction::Exit => EXIT,
     }
+}
+
+/// Which schedules of `model` hold at `now`.
+fn holding(model: &ArchivedModel, now: UnixSeconds) -> impl Fn(u16) -> bool {
+    let week = WeekSecond::at(model, now);
+    let holding: Vec<bool> = model.schedules.iter().map(|schedule| week.is_in(schedule)).collect();
+    move |schedule| schedule == ALWAYS || holding.get(usize::from(schedule)).is_some_and(|&holds| holds)
 }
 
 fn mode_now(portal: &ArchivedPortal, holds: impl Fn(u16) -> bool) -> PortalMode {

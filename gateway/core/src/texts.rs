@@ -78,7 +78,8 @@ impl Line {
             | Denial::CredentialDestroyed
             | Denial::HolderBlocked
             | Denial::HolderLeft
-            | Denial::HolderDeleted => (Self::SeeGuard, Tone::Attention),
+            | Denial::HolderDeleted
+            | Denial::PermissionsStale => (Self::SeeGuard, Tone::Attention),
         }
     }
 }

@@ -21,6 +21,10 @@ pub struct View {
     ever: ProfileSets,
     /// Who may pass by an essential access level, whatever its schedule.
     essential: ProfileSets,
+    /// Whether the access level of each place is essential.
+    essential_levels: Vec<bool>,
+    /// The second from which only essential access levels count.
+    stale_from: UnixSeconds,
     plans: [Plan; 2],
     /// The plan of the time that is being left.
     leaving: Option<Plan>,
@@ -41,26 +45,40 @@ impl View {
         let second = Plan::compile(model, first.until());
         let (readers, ever) = (Readers::compile(model), ProfileSets::compile(model, |_, _| true));
         let essential = ProfileSets::compile(model, |_, _| false);
-        Self { readers, ever, essential, plans: [first, second], leaving: None, snapshot }
+        let (essential_levels, plans) = (Vec::new(), [first, second]);
+        let stale_from = UnixSeconds(i64::MAX);
+        Self { readers, ever, essential, essential_levels, stale_from, plans, leaving: None, snapshot }
     }
 
-    /// The same view, in which access levels of the names `essential` count whatever their schedules while time is held.
+    /// The same view, in which access levels of the names `essential` count whatever their schedules while time is held, and
+    /// by their schedules when the view is stale.
     #[must_use]
     pub fn with_essential(self, essential: &[String]) -> Self {
         let model = self.snapshot.model();
-        let is_essential = |place: u16| {
-            let level = model.access_levels.get(usize::from(place));
-            level.is_some_and(|level| essential.iter().any(|name| level.name == name.as_str()))
-        };
+        let levels = model.access_levels.iter();
+        let essential_levels: Vec<bool> =
+            levels.map(|level| essential.iter().any(|name| level.name == name.as_str())).collect();
+        let is_essential = |place| is_set(&essential_levels, place);
         let essential = ProfileSets::compile(model, |level, _| is_essential(level));
-        Self { essential, ..self }
+        let plans = self.plans.map(|plan| plan.with_essential(model, is_essential));
+        let leaving = self.leaving.map(|plan| plan.with_essential(model, is_essential));
+        Self { essential, essential_levels, plans, leaving, ..self }
+    }
+
+    /// The same view, stale from `second` on: from then on only essential access levels count.
+    #[must_use]
+    pub fn stale_from(self, second: UnixSeconds) -> Self {
+        Self { stale_from: second, ..self }
     }
 
     /// The same view, in force at `now` too: time is about to jump from there to where the view was built for, and who
     /// decides sees the one or the other.
     #[must_use]
     pub fn leaving(self, now: UnixSeconds) -> Self {
-        let leaving = self.at(now).is_none().then(|| Plan::compile(self.snapshot.model(), now));
+        let model = self.snapshot.model();
+        let is_essential = |place| is_set(&self.essential_levels, place);
+        let compile = || Plan::compile(model, now).with_essential(model, is_essential);
+        let leaving = self.at(now).is_none().then(compile);
         Self { leaving, ..self }
     }
 
@@ -75,6 +93,12 @@ impl View {
     #[must_use]
     pub fn is_due(&self, now: UnixSeconds) -> bool {
         !self.plans[0].covers(now)
+    }
+
+    /// Whether at `now` only essential access levels count, because the snapshot is too old for the others.
+    #[must_use]
+    pub fn is_stale(&self, now: UnixSeconds) -> bool {
+        now >= self.stale_from
     }
 
     /// The plan in force at `now`, if the view holds it.
@@ -127,4 +151,8 @@ impl View {
             self.snapshot.prefetch(&credential);
         }
     }
+}
+
+fn is_set(flags: &[bool], place: u16) -> bool {
+    flags.get(usize::from(place)).is_some_and(|flag| *flag)
 }

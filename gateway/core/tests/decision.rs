@@ -4,7 +4,7 @@
 mod common;
 
 use common::{GATE, GATE_PORTAL, GENERATION, SUNDAY_NOON, ask, building, profile, slot, snapshot, uid};
-use kalitka_core::{ClockQuality, Decision, Overlay, Time, View, decide};
+use kalitka_core::{ClockQuality, Decision, Overlay, Time, UnixSeconds, View, decide};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::{CardFormat, CardRead, Credential};
 use kalitka_protocol::message::Ask;
@@ -21,6 +21,7 @@ struct Case {
     ask: Ask,
     now: Time,
     essential: Vec<String>,
+    stale_from: UnixSeconds,
 }
 
 impl Case {
@@ -36,6 +37,7 @@ impl Case {
             ask,
             now: Time::good(SUNDAY_NOON),
             essential: Vec::new(),
+            stale_from: UnixSeconds(i64::MAX),
         }
     }
 
@@ -69,7 +71,9 @@ impl Case {
         // Somebody else's card, so that the table is never empty.
         self.model.slots = vec![slot(999, profile::NOTHING)];
         self.model.slots.extend(self.slot);
-        let view = View::build(snapshot(self.model, GENERATION), SUNDAY_NOON).with_essential(&self.essential);
+        let view = View::build(snapshot(self.model, GENERATION), SUNDAY_NOON)
+            .with_essential(&self.essential)
+            .stale_from(self.stale_from);
         decide(self.adopted.then_some(&view), &self.overlay, ReaderId(self.reader), &self.ask, self.now)
     }
 
@@ -138,6 +142,7 @@ const FAULTS: &[Fault] = &[
     fault("profile", Denial::NoAccess, |case| case.slot().profile = profile::NOTHING),
     fault("profile", Denial::WrongDirection, |case| case.slot().profile = profile::EXIT_ONLY),
     fault("profile", Denial::OutsideSchedule, |case| case.slot().profile = profile::LESSONS),
+    fault("snapshot's age", Denial::PermissionsStale, |case| case.stale_from = case.now.seconds),
 ];
 
 #[test]

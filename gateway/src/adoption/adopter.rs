@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::inbox::Inbox;
 use super::shelf::Shelf;
+use super::staleness::Staleness;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -70,6 +71,12 @@ impl Summary {
 pub(crate) struct Standing {
     /// The snapshot in force.
     pub(crate) in_force: Option<Summary>,
+    /// From when on only essential access levels of it count, in seconds since 1970; `None` for never.
+    #[serde(default)]
+    pub(crate) stale_from: Option<i64>,
+    /// Whether that is now.
+    #[serde(default)]
+    pub(crate) is_stale: bool,
     /// Highest generation ever adopted; an older snapshot is refused.
     pub(crate) floor: u32,
     /// The newest refusal since the start.
@@ -153,7 +160,8 @@ pub(crate) struct Adopter {
     again: Option<(Duration, Vec<PathBuf>)>,
     clock: Clock,
     time: Timekeeping,
-    /// Names of the access levels whose schedules do not count while time is held.
+    staleness: Staleness,
+    /// Names of the access levels whose schedules do not count while time is held, and that alone count by a stale snapshot.
     essential: Vec<String>,
     views: Arc<Published<View>>,
     overlay: Arc<Overlay>,
@@ -192,6 +200,7 @@ impl Adopter {
             inbox_readable: true,
             again: None,
             time: Timekeeping::new(clock.clone(), config.time.trust),
+            staleness: Staleness::new(config.snapshots.stale_after_days),
             essential: config.time.essential.clone(),
             clock,
             views,
@@ -350,7 +359,7 @@ impl Adopter {
         error
     }
 
-    /// Says which essential access levels the snapshot does not have: nobody passes by them when time is held.
+    /// Says which essential access levels the snapshot does not have: nobody passes by them in doubt.
     fn warn_of_missing(&self, snapshot: &Snapshot) {
         let levels = &snapshot.model().access_levels;
         let is_missing = |name: &&String| levels.iter().all(|level| level.name != name.as_str());
@@ -366,24 +375,39 @@ impl Adopter {
         let due = self.in_force.as_ref().filter(|view| view.is_due(turn.to));
         match due.map(|view| Arc::clone(view.snapshot())) {
             Some(snapshot) => self.publish(snapshot, turn),
-            None => self.time.settle(turn),
+            None => self.settle(turn),
         }
     }
 
     /// The view is there before time is what it was built for, and has a plan for both until then.
     fn publish(&mut self, snapshot: Arc<Snapshot>, turn: Turn) {
+        let stale_from = self.staleness.from(snapshot.header().created);
         let view = View::build(snapshot, turn.to).with_essential(&self.essential).leaving(turn.from);
-        let view = Arc::new(view);
+        let view = Arc::new(match stale_from {
+            Some(second) => view.stale_from(second),
+            None => view,
+        });
         metrics::counter!(names::SNAPSHOT_PLANS).increment(2);
         // The last one's Arc goes before it is retired, so that only workers can still hold it.
         self.in_force = Some(Arc::clone(&view));
         self.views.publish(view);
+        self.settle(turn);
+    }
+
+    /// From now on it is decided by the time that `turn` has found; whether the snapshot is stale then is told.
+    fn settle(&mut self, turn: Turn) {
         self.time.settle(turn);
+        let Some((view, now)) = self.in_force.as_ref().zip(turn.known()) else { return };
+        let is_stale = view.is_stale(now);
+        if self.staleness.tell(is_stale) {
+            self.standing.send_modify(|standing| standing.is_stale = is_stale);
+        }
     }
 
     fn show(&self, refused: Option<RefusedFile>) {
         let in_force = self.in_force.as_ref().map(|view| Summary::of(view.snapshot()));
         let summary = in_force.as_ref();
+        let stale_from = summary.and_then(|summary| self.staleness.from(summary.created));
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; the numbers stay far below 2^52")]
         {
             metrics::gauge!(names::SNAPSHOT_GENERATION).set(summary.map_or(0.0, |s| f64::from(s.generation)));
@@ -392,6 +416,7 @@ impl Adopter {
         }
         self.standing.send_modify(|standing| {
             standing.in_force = in_force;
+            standing.stale_from = stale_from.map(|second| second.0);
             standing.floor = self.shelf.floor;
             standing.refused = refused.or(standing.refused.take());
         });

@@ -3,6 +3,7 @@
 mod adopter;
 mod inbox;
 mod shelf;
+mod staleness;
 
 pub(crate) use adopter::{Adopter, Order, Reply, Standing, Summary};
 pub(crate) use shelf::Shelf;

@@ -150,10 +150,11 @@ fn register() {
     labelled(names::OUTBOX_EPOCHS, "reason", &mut EPOCHS_BEGUN.iter().map(|why| why.label()));
 }
 
-/// Gauges that the journal and the uplink set once they have something to show.
+/// Gauges that are set once there is something to show.
 const SHOWN_FROM_THE_START: &[&str] = &[
     names::CLOCK_QUALITY,
     names::CLOCK_OFFSET,
+    names::SNAPSHOT_STALE,
     names::JOURNAL_WAITING,
     names::OUTBOX_DEPTH,
     names::OUTBOX_OLDEST,

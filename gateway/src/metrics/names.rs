@@ -86,6 +86,7 @@ pub(crate) const MESSAGE_SKIPPED: &str = "kalitka_message_skipped_total";
 pub(crate) const MESSAGE_NO_ROOM: &str = "kalitka_message_no_room_total";
 pub(crate) const SNAPSHOT_GENERATION: &str = "kalitka_snapshot_generation";
 pub(crate) const SNAPSHOT_CREATED: &str = "kalitka_snapshot_created_seconds";
+pub(crate) const SNAPSHOT_STALE: &str = "kalitka_snapshot_stale";
 pub(crate) const SNAPSHOT_ENTRIES: &str = "kalitka_snapshot_entries";
 pub(crate) const SNAPSHOT_ADOPTED: &str = "kalitka_snapshot_adopted_total";
 pub(crate) const SNAPSHOT_REFUSED: &str = "kalitka_snapshot_refused_total";
@@ -198,6 +199,7 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (UDP_RECEIVE_BUFFER, "Kernel receive buffer of a worker's socket, the smallest, as granted"),
     (SNAPSHOT_GENERATION, "Generation of the snapshot in force; 0 when there is none"),
     (SNAPSHOT_CREATED, "When the snapshot in force was built, in seconds since 1970; 0 when there is none"),
+    (SNAPSHOT_STALE, "1 while the snapshot in force is so old that only essential access levels count"),
     (SNAPSHOT_ENTRIES, "Credentials and aliases in the snapshot in force"),
     (SERIAL_UP, "1 while the serial port is open"),
     (SERIAL_UNREADABLE, "1 while bytes come over the serial line and no frame: mostly another speed"),

@@ -1,27 +1,25 @@
-//! What is right while nobody knows the time well: it is held, and schedules do not count for essential access levels.
+//! What is right in doubt: while nobody knows the time well it is held, and schedules do not count for essential access levels;
+//! when the roster is too old, other levels do not count.
 
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::reason::{Denial, Direction, Verdict};
 
 use super::roster::Mode;
-use super::{Holder, Oracle, Reader, Time, names};
+use super::{Holder, Moment, Oracle, Reader, names};
 
 impl Oracle {
-    /// The right answer, as [`judge`](Oracle::judge) gives it, while time is held at the second `now` and the access levels
-    /// `essential` are essential.
+    /// The right answer, as [`judge`](Oracle::judge) gives it, with what is in doubt at `moment`.
     #[must_use]
-    pub fn judge_held(
+    pub fn judge_in_doubt(
         &self,
         reader: ReaderId,
         card: &CardRead,
         direction: Direction,
         age_ms: u16,
-        now: i64,
-        essential: &[String],
+        moment: Moment<'_>,
     ) -> Verdict {
-        let time = Time { now, essential: Some(essential) };
-        self.grant(reader, card, direction, age_ms, time).map_or_else(Verdict::Deny, Verdict::Grant)
+        self.grant(reader, card, direction, age_ms, moment).map_or_else(Verdict::Deny, Verdict::Grant)
     }
 
     /// Whether everybody passes; or why only essential levels do. No schedule opens a portal, and none closes it to those.

@@ -93,7 +93,9 @@ fn of_denial(reason: Denial) -> u16 {
         | Denial::CredentialExpired
         | Denial::HolderNotYetValid
         | Denial::HolderExpired => code::EXPIRED,
-        Denial::NoAccess | Denial::WrongDirection | Denial::OutsideSchedule => code::PROHIBITED,
+        Denial::NoAccess | Denial::WrongDirection | Denial::OutsideSchedule | Denial::PermissionsStale => {
+            code::PROHIBITED
+        }
         Denial::PortalClosed
         | Denial::DirectionClosed
         | Denial::Stale
