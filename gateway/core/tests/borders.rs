@@ -11,7 +11,7 @@ use kalitka_core::plan::Plan;
 use kalitka_core::{Overlay, Time, UnixSeconds, View, decide};
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::reason::{Denial, Direction, Grant, Verdict};
-use kalitka_snapshot::model::{Interval, ModeRule, Model, Offset, PortalMode, Schedule};
+use kalitka_snapshot::model::{AccessLevel, Interval, ModeRule, Model, Offset, PortalMode, Schedule};
 
 const DAY: i64 = 24 * 3600;
 /// 2025-01-01 00:00 UTC.
@@ -210,4 +210,22 @@ fn plans_follow_each_other_without_a_gap_or_an_overlap() {
             now = first.until().0;
         }
     }
+}
+
+#[test]
+fn profiles_beyond_the_first_word_of_a_set_have_their_own_rights() {
+    let mut model = model();
+    // Levels 0, 1 and 4 grant the gate both ways, 2 the way out; the others the side door.
+    let side = model.access_levels[3].clone();
+    model.access_levels.extend(["5", "6", "7"].map(|name| AccessLevel { name: name.into(), ..side.clone() }));
+    let has = |profile: u16, levels: &[u16]| levels.iter().any(|level| profile >> level & 1 != 0);
+    model.profiles = (0..200).map(|profile| (0..8).filter(|&level| has(profile, &[level])).collect()).collect();
+    let view = View::build(snapshot(model, 1), SUNDAY_NOON);
+    for profile in 0..200 {
+        let may = |portal, direction| view.ever_allows(profile, portal, direction);
+        assert_eq!(may(0, Direction::Entry), has(profile, &[0, 1, 4]), "profile {profile}");
+        assert_eq!(may(0, Direction::Exit), has(profile, &[0, 1, 2, 4]), "profile {profile}");
+        assert_eq!(may(1, Direction::Entry), has(profile, &[3, 5, 6, 7]), "profile {profile}");
+    }
+    assert!(!view.ever_allows(200, 0, Direction::Entry) && !view.ever_allows(u16::MAX, 1, Direction::Exit));
 }
