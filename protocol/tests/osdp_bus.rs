@@ -200,7 +200,7 @@ fn release_that_was_sent_and_not_answered_is_not_sent_again_when_it_is_late() {
 /// What was told of releases that were lost: whether each may have been done.
 fn releases_lost(world: &World) -> Vec<bool> {
     let lost = whats(world).into_iter().filter_map(|what| match what {
-        What::ReleaseLost { may_be_done } => Some(may_be_done),
+        What::ReleaseLost { may_be_done, .. } => Some(may_be_done),
         _ => None,
     });
     lost.collect()
@@ -270,6 +270,22 @@ fn release_that_waits_in_vain_or_finds_no_room_is_told_as_lost() {
     assert!(world.act(0, RELEASE).is_err());
     run(&mut world, ms(1));
     assert_eq!(releases_lost(&world), [false, false]);
+}
+
+#[test]
+fn lost_release_is_told_by_the_moment_since_which_it_was_waited_for() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    world.devices[0].has_power = false;
+    let since = [500, 400, 300].map(|before| world.now - ms(before));
+    for since in since {
+        world.bus.act(since, 0, RELEASE).unwrap();
+        run(&mut world, ms(100));
+    }
+    run(&mut world, ms(2000));
+    let lost: Vec<_> = whats(&world).into_iter().filter(|what| matches!(what, What::ReleaseLost { .. })).collect();
+    let told = |place: usize| What::ReleaseLost { since: since[place], may_be_done: place == 0 };
+    assert_eq!(lost, [0, 1, 2].map(told));
 }
 
 /// Cards shown one after the other at devices 0 to 2, each at another moment; gives for each how long until it was told.

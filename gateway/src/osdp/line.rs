@@ -386,7 +386,7 @@ impl Line {
             // No rule asks for a number yet; digits are nobody's to keep.
             What::Keypad(_) => metrics::counter!(names::OSDP_KEYPADS).increment(1),
             What::Outputs { .. } => {}
-            What::ReleaseLost { may_be_done } => seat.release_lost(now, may_be_done, out),
+            What::ReleaseLost { since, may_be_done } => seat.release_lost(now, since, may_be_done, out),
         }
         if matches!(what, What::KeySet | What::InstallOver | What::Online | What::Offline | What::Alarm(_)) {
             self.show();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use kalitka_protocol::credential::CardRead;
+use kalitka_protocol::limits::OSDP_ACT_AGE_MAX;
 use kalitka_protocol::message::ReportKind;
 use kalitka_protocol::reader::Happening;
 use kalitka_protocol::reason::Direction;
@@ -17,6 +18,9 @@ use crate::limits::{OSDP_PASSES_AWAITED_MAX, OSDP_WALK};
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a button holds the portal open.
 const BUTTON_OPEN: Duration = Duration::from_secs(5);
+/// How long after it was asked for a release has been told as lost, if it was. Beyond [`OSDP_ACT_AGE_MAX`], what the slots under
+/// way take, with room.
+const LOSS_TOLD: Duration = OSDP_ACT_AGE_MAX.saturating_add(Duration::from_secs(1));
 /// How long after a portal's start somebody may still go through whom the gateway had let pass before it.
 const LET_PASS_BEFORE: Duration = Duration::from_millis(HOLD_OPEN_MS_MAX as u64).saturating_add(GRACE);
 
@@ -37,14 +41,18 @@ pub(super) struct Pass {
     pub(super) direction: Direction,
     pub(super) card: Option<CardRead>,
     pub(super) unasked: bool,
+    /// Since when whoever it is for has waited: by that their release is known.
+    pub(super) asked: Duration,
 }
 
-/// A pass that has not been seen yet.
+/// A pass of which it is not known yet what came of it.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
     pass: Pass,
     since: Duration,
     hold_open: Duration,
+    /// Whether an input tells when they go through.
+    is_seen: bool,
     /// Whether the door stood open meanwhile: whoever goes through it then is not seen.
     door_was_open: bool,
     /// Whether the device may not have released: whoever goes through is rather somebody else.
@@ -53,7 +61,7 @@ struct Awaited {
 
 impl Awaited {
     fn until(&self) -> Duration {
-        self.since + self.hold_open + GRACE
+        if self.is_seen { self.since + self.hold_open + GRACE } else { self.pass.asked + LOSS_TOLD }
     }
 }
 
@@ -72,6 +80,8 @@ pub(super) struct Portal {
     settings: DeviceSettings,
     /// The oldest first, [`OSDP_PASSES_AWAITED_MAX`] at most.
     awaited: VecDeque<Awaited>,
+    /// Who was last told to have passed, and until when a door that opens is opened by them, where it is not the door that tells.
+    passed: Option<(Awaited, Duration)>,
     open: Option<Open>,
     start: Duration,
     /// How many of those whom the gateway may have let pass before its start have not been seen.
@@ -84,30 +94,39 @@ impl Portal {
         Self {
             settings: settings.clone(),
             awaited: VecDeque::new(),
+            passed: None,
             open: None,
             start: now,
             let_pass_before: OSDP_PASSES_AWAITED_MAX,
         }
     }
 
-    /// Somebody may pass for `hold_open` from `now` on. Where nobody sees who passes, that is a pass.
+    /// Somebody may pass for `hold_open` from `now` on. Where nobody sees who passes, that is a pass, unless the release is told as
+    /// lost. Whoever shows their card again has not passed by it before.
     pub(super) fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, effects: &mut Vec<Effect>) {
         effects.push(Effect::Release(hold_open));
-        if !self.sees(pass.direction) {
-            return effects.push(followed(ReportKind::Passed, &pass));
+        let is_seen = self.sees(pass.direction);
+        let Pass { direction, card, .. } = pass;
+        let is_theirs = |of: &Pass| card.is_some() && of.card == card && of.direction == direction;
+        while let Some(place) = self.awaited.iter().position(|awaited| awaited.is_seen && is_theirs(&awaited.pass)) {
+            self.awaited[place].door_was_open = false;
+            self.end(place, effects);
         }
         if self.awaited.len() >= OSDP_PASSES_AWAITED_MAX {
             self.end(0, effects);
         }
         let (door_was_open, is_doubtful) = (self.open.is_some(), false);
-        self.awaited.push_back(Awaited { pass, since: now, hold_open, door_was_open, is_doubtful });
+        self.awaited.push_back(Awaited { pass, since: now, hold_open, is_seen, door_was_open, is_doubtful });
     }
 
-    /// The release of whoever was let pass last has got lost. If it was not done, he has turned back. If it may have been, he is
-    /// awaited still, but whoever goes through is taken for somebody else, if anybody else is awaited.
-    pub(super) fn release_lost(&mut self, may_be_done: bool, effects: &mut Vec<Effect>) {
-        let Some(place) = self.awaited.iter().rposition(|awaited| !awaited.is_doubtful) else { return };
-        self.awaited[place].is_doubtful = true;
+    /// The release of whoever has waited since `asked` has got lost. If it was not done, he has turned back. If it may have been, he
+    /// is awaited still, but whoever goes through is taken for somebody else, if anybody else is awaited.
+    pub(super) fn release_lost(&mut self, asked: Duration, may_be_done: bool, effects: &mut Vec<Effect>) {
+        let is_it = |awaited: &Awaited| awaited.pass.asked == asked && !awaited.is_doubtful;
+        let Some(place) = self.awaited.iter().position(is_it) else { return };
+        let awaited = &mut self.awaited[place];
+        // Where nobody sees who passes, a release that may have been done is a pass.
+        awaited.is_doubtful = awaited.is_seen || !may_be_done;
         if !may_be_done {
             self.end(place, effects);
         }
@@ -116,13 +135,18 @@ impl Portal {
     /// The reader is started: what it asked before is no longer known by its number.
     pub(super) fn forget_requests(&mut self) {
         let by = self.open.iter_mut().filter_map(|open| open.by.as_mut());
-        by.chain(self.awaited.iter_mut().map(|awaited| &mut awaited.pass)).for_each(|pass| pass.request = None);
+        let passed = self.passed.iter_mut().map(|(awaited, _)| &mut awaited.pass);
+        let awaited = self.awaited.iter_mut().map(|awaited| &mut awaited.pass);
+        by.chain(passed).chain(awaited).for_each(|pass| pass.request = None);
     }
 
     /// The inputs are `active`, and those in `changed` have changed.
     pub(super) fn inputs(&mut self, now: Duration, active: u32, changed: u32, effects: &mut Vec<Effect>) {
         let meaning = self.settings.inputs;
-        for number in (0..32_u8).filter(|number| changed >> number & 1 != 0) {
+        // What is told at once has happened one after the other: whoever presses the button opens the door, and turns the arm.
+        let first = [meaning.exit_button, meaning.door];
+        let others = (0..32_u8).filter(|number| !first.contains(&Some(*number)));
+        for number in first.into_iter().flatten().chain(others).filter(|number| changed >> number & 1 != 0) {
             let is_active = active >> number & 1 != 0;
             let is = |input: Option<u8>| input == Some(number);
             match is_active {
@@ -189,7 +213,10 @@ impl Portal {
 
     fn rotated(&mut self, now: Duration, direction: Direction, effects: &mut Vec<Effect>) {
         let effect = match self.seen(now, Some(direction)) {
-            Some(Awaited { pass, .. }) => followed(ReportKind::Passed, &pass),
+            Some(awaited) => {
+                self.passed = Some((awaited, now + GRACE));
+                followed(ReportKind::Passed, &awaited.pass)
+            }
             None => self.unawaited(now, Some(direction)),
         };
         effects.push(effect);
@@ -197,7 +224,7 @@ impl Portal {
 
     /// Where nothing turns, whoever opens the door passes.
     fn opened(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        let opener = if self.has_rotation() { self.awaited.back().copied() } else { self.seen(now, None) };
+        let opener = if self.has_rotation() { self.opener(now) } else { self.seen(now, None) };
         match &opener {
             Some(_) if self.has_rotation() => {}
             Some(Awaited { pass, .. }) => effects.push(followed(ReportKind::Passed, pass)),
@@ -207,6 +234,12 @@ impl Portal {
         let report_at = Some(now + self.settings.held_open_after().max(hold_open));
         self.open = Some(Open { by: opener.map(|opener| opener.pass), report_at });
         self.awaited.iter_mut().for_each(|awaited| awaited.door_was_open = true);
+    }
+
+    /// Who opens the door of a portal that turns: whoever may pass, or has just turned the arm that stands before it.
+    fn opener(&self, now: Duration) -> Option<Awaited> {
+        let passed = self.passed.filter(|(_, until)| now < *until).map(|(awaited, _)| awaited);
+        self.awaited.back().copied().or(passed)
     }
 
     /// Somebody went through whom this portal does not await: forced, unless the gateway may have let them pass before its start.
@@ -222,15 +255,20 @@ impl Portal {
 
     fn pressed(&mut self, now: Duration, number: u8, effects: &mut Vec<Effect>) {
         effects.push(Effect::Report(Happening { input: number | 0x80, ..happening(ReportKind::InputChange, None) }));
-        let pass = Pass { request: None, direction: Direction::Exit, card: None, unasked: true };
+        let pass = Pass { request: None, direction: Direction::Exit, card: None, unasked: true, asked: now };
         self.grant(now, pass, BUTTON_OPEN, effects);
     }
 
-    /// Nobody has been seen to go through for the pass at `place`, and nobody will be. Through a door that stood open he may
-    /// have gone all the same, and is taken to have: who is inside must not count as away.
+    /// Nobody has been seen to go through for the pass at `place`, and nobody will be. Through a door that stood open, or where
+    /// nobody sees it, he may have gone all the same, and is taken to have: who is inside must not count as away.
     fn end(&mut self, place: usize, effects: &mut Vec<Effect>) {
-        let Some(Awaited { pass, door_was_open, is_doubtful, .. }) = self.awaited.remove(place) else { return };
-        if door_was_open && !is_doubtful && !self.has_rotation() {
+        let Some(awaited) = self.awaited.remove(place) else { return };
+        let Awaited { pass, is_seen, door_was_open, is_doubtful, .. } = awaited;
+        let may_have = !is_seen || (door_was_open && !self.has_rotation());
+        if may_have && !is_doubtful {
+            if !is_seen {
+                self.passed = Some((awaited, awaited.since + awaited.hold_open + GRACE));
+            }
             effects.push(followed(ReportKind::Passed, &pass));
         } else if !pass.unasked || pass.card.is_some() {
             effects.push(followed(ReportKind::TurnedBack, &pass));
@@ -247,7 +285,7 @@ const fn report(kind: ReportKind, direction: Option<Direction>) -> Effect {
 }
 
 const fn followed(kind: ReportKind, pass: &Pass) -> Effect {
-    let Pass { request, direction, card, unasked } = *pass;
+    let Pass { request, direction, card, unasked, .. } = *pass;
     Effect::Report(Happening { kind, direction: Some(direction), request, input: 0, unasked, card })
 }
 

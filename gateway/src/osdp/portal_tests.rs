@@ -19,12 +19,14 @@ const HOLD: Duration = Duration::from_secs(5);
 const ENTRY: Option<Direction> = Some(Direction::Entry);
 const EXIT: Option<Direction> = Some(Direction::Exit);
 
+/// Of a card of its own.
 fn pass(request: u32, direction: Direction) -> Pass {
-    Pass { request: Some(request), direction, card: CardRead::from_uid(&[1, 2, 3, 4]), unasked: false }
+    let card = CardRead::from_uid(&request.to_be_bytes());
+    Pass { request: Some(request), direction, card, unasked: false, asked: Duration::ZERO }
 }
 
-fn command() -> Pass {
-    Pass { request: None, direction: Direction::Entry, card: None, unasked: false }
+fn command(asked: Duration) -> Pass {
+    Pass { request: None, direction: Direction::Entry, card: None, unasked: false, asked }
 }
 
 fn at(seconds: f64) -> Duration {
@@ -32,7 +34,13 @@ fn at(seconds: f64) -> Duration {
 }
 
 fn entered(portal: &mut Portal, request: u32, seconds: f64, effects: &mut Vec<Effect>) {
-    portal.grant(at(seconds), pass(request, Direction::Entry), HOLD, effects);
+    portal.grant(at(seconds), Pass { asked: at(seconds), ..pass(request, Direction::Entry) }, HOLD, effects);
+}
+
+/// As [`entered`], with the same card each time.
+fn entered_again(portal: &mut Portal, request: u32, seconds: f64, effects: &mut Vec<Effect>) {
+    let pass = Pass { request: Some(request), asked: at(seconds), ..pass(0, Direction::Entry) };
+    portal.grant(at(seconds), pass, HOLD, effects);
 }
 
 /// Input `number` closes for a moment.
@@ -122,14 +130,21 @@ fn each_release_is_followed_by_exactly_one_report_whatever_happens() {
     for settings in [TURNSTILE, DOOR, "inputs = { rotation_entry = 0, door = 3 }", "inputs = {}"] {
         let (mut portal, mut random) = (portal(settings), fastrand::Rng::with_seed(1));
         let (mut now, mut requests, mut effects) = (Duration::ZERO, 0, Vec::new());
+        let mut granted = VecDeque::new();
         for _ in 0..20_000 {
             now += Duration::from_millis(random.u64(..1500));
             match random.u32(..6) {
                 0..3 => {
                     requests += 1;
-                    portal.grant(now, pass(requests, Direction::Entry), HOLD, &mut effects);
+                    let asked = now.saturating_sub(Duration::from_millis(random.u64(..2000)));
+                    let pass = Pass { asked, ..pass(requests % 5, Direction::Entry) };
+                    portal.grant(now, Pass { request: Some(requests), ..pass }, HOLD, &mut effects);
+                    granted.push_back(asked);
                 }
-                3 => portal.release_lost(random.bool(), &mut effects),
+                3 => {
+                    let asked = granted.pop_front().unwrap_or_default();
+                    portal.release_lost(asked, random.bool(), &mut effects);
+                }
                 4 => portal.handle_timeout(now, &mut effects),
                 _ => portal.inputs(now, random.u32(..), random.u32(..), &mut effects),
             }
@@ -152,6 +167,8 @@ fn where_nobody_sees_who_passes_a_release_is_a_pass() {
         let (mut portal, mut effects) = (portal(settings), Vec::new());
         entered(&mut portal, 1, 1.0, &mut effects);
         assert_eq!(effects[0], Effect::Release(HOLD));
+        assert_eq!((reported(&mut effects), portal.next_timeout()), (vec![], Some(at(4.0))), "it may be told as lost");
+        portal.handle_timeout(at(4.0), &mut effects);
         assert_eq!(reported(&mut effects), [(ReportKind::Passed, direction, Some(1), 0)]);
         assert_eq!(portal.next_timeout(), None, "nothing is awaited");
     }
@@ -159,8 +176,103 @@ fn where_nobody_sees_who_passes_a_release_is_a_pass() {
     entered(&mut portal, 1, 1.0, &mut effects);
     assert_eq!(followed_by(&mut effects), [], "that way it is seen");
     portal.inputs(at(2.0), 0b1_0000, 0b1_0000, &mut effects);
+    portal.handle_timeout(at(5.0), &mut effects);
     let expected = [(ReportKind::InputChange, None, None, 0x84), (ReportKind::Passed, EXIT, None, 0)];
     assert_eq!(reported(&mut effects), expected);
+}
+
+#[test]
+fn where_nobody_sees_who_passes_a_release_that_was_not_done_is_no_pass() {
+    let (mut portal, mut effects) = (portal(""), Vec::new());
+    entered(&mut portal, 1, 1.0, &mut effects);
+    entered(&mut portal, 2, 1.5, &mut effects);
+    entered(&mut portal, 3, 2.0, &mut effects);
+    portal.release_lost(at(1.0), false, &mut effects);
+    portal.release_lost(at(1.5), true, &mut effects);
+    portal.handle_timeout(at(5.0), &mut effects);
+    let expected = [(ReportKind::TurnedBack, 1), (ReportKind::Passed, 2), (ReportKind::Passed, 3)];
+    assert_eq!(followed_by(&mut effects), expected);
+    // Shown again after it: one pass, and the last that is told.
+    entered_again(&mut portal, 4, 10.0, &mut effects);
+    portal.release_lost(at(10.0), false, &mut effects);
+    entered_again(&mut portal, 5, 12.0, &mut effects);
+    portal.handle_timeout(at(20.0), &mut effects);
+    assert_eq!(followed_by(&mut effects), [(ReportKind::TurnedBack, 4), (ReportKind::Passed, 5)]);
+}
+
+#[test]
+fn last_that_is_told_of_a_card_that_is_shown_again_is_that_it_has_passed() {
+    for is_lost in [false, true] {
+        for settings in [TURNSTILE, DOOR] {
+            let (mut portal, mut effects) = (portal(settings), Vec::new());
+            entered_again(&mut portal, 1, 1.0, &mut effects);
+            if is_lost {
+                portal.release_lost(at(1.0), true, &mut effects);
+            }
+            entered_again(&mut portal, 2, 3.0, &mut effects);
+            closed(&mut portal, if settings == DOOR { 3 } else { 0 }, 3.5, &mut effects);
+            portal.handle_timeout(at(20.0), &mut effects);
+            let expected = [(ReportKind::TurnedBack, 1), (ReportKind::Passed, 2)];
+            assert_eq!(followed_by(&mut effects), expected, "{settings} {is_lost}");
+        }
+    }
+    // Of others nothing is ended, and whoever is behind has no pass of theirs.
+    let (mut portal, mut effects) = (portal(TURNSTILE), Vec::new());
+    entered(&mut portal, 3, 1.0, &mut effects);
+    entered_again(&mut portal, 4, 1.1, &mut effects);
+    entered_again(&mut portal, 5, 1.2, &mut effects);
+    (0..3).for_each(|_| closed(&mut portal, 0, 1.8, &mut effects));
+    let kinds: Vec<_> = followed_by(&mut effects);
+    let passed = |request| (ReportKind::Passed, request);
+    assert_eq!(kinds, [(ReportKind::TurnedBack, 4), passed(3), passed(5), (ReportKind::Forced, 0)]);
+}
+
+#[test]
+fn lost_release_is_that_of_whoever_waited_for_it_and_of_nobody_else() {
+    for may_be_done in [false, true] {
+        let (mut portal, mut effects) = (portal(TURNSTILE), Vec::new());
+        entered(&mut portal, 1, 1.0, &mut effects);
+        portal.grant(at(2.0), command(at(2.0)), HOLD, &mut effects);
+        portal.release_lost(at(1.0), may_be_done, &mut effects);
+        // Of somebody of whom all has been told.
+        portal.release_lost(at(0.5), false, &mut effects);
+        closed(&mut portal, 0, 4.0, &mut effects);
+        portal.handle_timeout(at(20.0), &mut effects);
+        let mut told = reported(&mut effects);
+        told.sort_by_key(|(_, _, request, _)| *request);
+        let expected = [(ReportKind::Passed, ENTRY, None, 0), (ReportKind::TurnedBack, ENTRY, Some(1), 0)];
+        assert_eq!(told, expected, "{may_be_done}");
+    }
+}
+
+#[test]
+fn door_that_opens_as_the_arm_turns_is_opened_by_who_turns_it() {
+    let settings = "inputs = { rotation_entry = 0, door = 3, exit_button = 4 }";
+    for is_at_once in [true, false] {
+        let (mut portal, mut effects) = (portal(settings), Vec::new());
+        entered(&mut portal, 1, 1.0, &mut effects);
+        if is_at_once {
+            portal.inputs(at(2.0), 0b1001, 0b1001, &mut effects);
+        } else {
+            portal.inputs(at(2.0), 0b0001, 0b0001, &mut effects);
+            portal.inputs(at(2.9), 0b1001, 0b1000, &mut effects);
+        }
+        portal.handle_timeout(at(18.0), &mut effects);
+        let expected = [(ReportKind::Passed, 1), (ReportKind::HeldOpen, 1)];
+        assert_eq!(followed_by(&mut effects), expected, "{is_at_once}");
+        portal.inputs(at(19.0), 0, 0b1001, &mut effects);
+        portal.inputs(at(20.0), 0b1000, 0b1000, &mut effects);
+        assert_eq!(followed_by(&mut effects), [(ReportKind::Forced, 0)], "long after it");
+    }
+    for opened in [None, Some(2.0), Some(6.9)] {
+        let (mut portal, mut effects) = (portal(settings), Vec::new());
+        let at_once = if opened.is_none() { 0b1_1000 } else { 0b1_0000 };
+        portal.inputs(at(1.0), at_once, at_once, &mut effects);
+        portal.handle_timeout(opened.map_or(at(1.0), at), &mut effects);
+        opened.into_iter().for_each(|seconds| portal.inputs(at(seconds), 0b1_1000, 0b1000, &mut effects));
+        portal.handle_timeout(at(7.0), &mut effects);
+        assert!(reported(&mut effects).iter().all(|(kind, ..)| *kind != ReportKind::Forced), "{opened:?}");
+    }
 }
 
 #[test]
@@ -227,7 +339,7 @@ fn button_lets_out_and_is_not_called_forced() {
 #[test]
 fn command_that_nobody_uses_is_followed_by_a_turning_back() {
     let (mut portal, mut effects) = (portal(TURNSTILE), Vec::new());
-    portal.grant(at(1.0), command(), HOLD, &mut effects);
+    portal.grant(at(1.0), command(at(1.0)), HOLD, &mut effects);
     portal.handle_timeout(at(7.0), &mut effects);
     assert_eq!(reported(&mut effects), [(ReportKind::TurnedBack, ENTRY, None, 0)]);
 }
@@ -270,19 +382,19 @@ fn started_reader_knows_whom_it_awaits_but_not_by_what_number() {
 fn whose_release_may_not_have_reached_the_device_passes_after_all_others_or_has_turned_back() {
     let (mut portal, mut effects) = (portal(TURNSTILE), Vec::new());
     entered(&mut portal, 1, 1.0, &mut effects);
-    portal.release_lost(true, &mut effects);
+    portal.release_lost(at(1.0), true, &mut effects);
     entered(&mut portal, 2, 1.5, &mut effects);
     closed(&mut portal, 0, 2.0, &mut effects);
     assert_eq!(followed_by(&mut effects), [(ReportKind::Passed, 2)]);
     closed(&mut portal, 0, 2.4, &mut effects);
     assert_eq!(followed_by(&mut effects), [(ReportKind::Passed, 1)], "it had reached it after all");
     entered(&mut portal, 3, 3.0, &mut effects);
-    portal.release_lost(true, &mut effects);
-    portal.release_lost(true, &mut effects);
+    portal.release_lost(at(3.0), true, &mut effects);
+    portal.release_lost(at(3.0), true, &mut effects);
     portal.handle_timeout(at(9.0), &mut effects);
     assert_eq!(followed_by(&mut effects), [(ReportKind::TurnedBack, 3)]);
     entered(&mut portal, 4, 10.0, &mut effects);
-    portal.release_lost(false, &mut effects);
+    portal.release_lost(at(10.0), false, &mut effects);
     assert_eq!(followed_by(&mut effects), [(ReportKind::TurnedBack, 4)], "it was not done");
     closed(&mut portal, 0, 10.1, &mut effects);
     assert_eq!(portal.next_timeout(), None);

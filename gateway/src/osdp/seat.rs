@@ -136,7 +136,7 @@ impl Seat {
                 self.hands.asked.push_back(Asked { request, card, at: now });
             }
             Some(Err(NotAsked::FallingBack(mode))) if lets_pass(mode, direction) => {
-                let pass = Pass { request: None, direction, card: Some(card), unasked: true };
+                let pass = Pass { request: None, direction, card: Some(card), unasked: true, asked: now };
                 self.hands.grant(now, pass, SHOWN_MAX, (Tone::Welcome, ""), out);
                 self.settle(now, out);
             }
@@ -151,14 +151,16 @@ impl Seat {
 
     /// The inputs are `active`, and those in `changed` have changed.
     pub(super) fn inputs(&mut self, now: Duration, active: u32, changed: u32, out: &mut Outcome) {
+        // A button may have been pressed.
+        out.since = Some(now);
         self.hands.portal.inputs(now, active, changed, &mut self.hands.effects);
         self.settle(now, out);
     }
 
-    /// Whoever was granted last was told nothing: they are to show their card again. What was not done nobody passes by; what may
-    /// have been done somebody still may.
-    pub(super) fn release_lost(&mut self, now: Duration, may_be_done: bool, out: &mut Outcome) {
-        self.hands.portal.release_lost(may_be_done, &mut self.hands.effects);
+    /// Whoever has waited since `since` was told nothing: they are to show their card again. What was not done nobody passes by; what
+    /// may have been done somebody still may.
+    pub(super) fn release_lost(&mut self, now: Duration, since: Duration, may_be_done: bool, out: &mut Outcome) {
+        self.hands.portal.release_lost(since, may_be_done, &mut self.hands.effects);
         self.settle(now, out);
         self.hands.refuse(out);
     }
@@ -246,7 +248,7 @@ impl Seat {
                 "a command to an OSDP reader is not done: the disk has not taken its number"
             );
         }
-        self.hands.obey(now, command.order, out);
+        self.hands.obey(now, at, command.order, out);
         self.reader.done(id, CommandResult::Done);
         self.settle(now, out);
     }
@@ -287,10 +289,8 @@ impl Hands {
         let Some(Asked { request, card, at }) = asked.and_then(|place| self.asked.remove(place)) else { return };
         out.decided.push(now.saturating_sub(at));
         if answer.verdict.is_grant() {
-            // What lets somebody pass is late 2 s after the card, not after its answer (SPEC 6.6).
-            out.since = Some(at);
             let direction = self.settings.direction();
-            let pass = Pass { request: Some(request), direction, card: Some(card), unasked: false };
+            let pass = Pass { request: Some(request), direction, card: Some(card), unasked: false, asked: at };
             let hold_open = Duration::from_millis(answer.hold_open_ms.into());
             return self.grant(now, pass, hold_open, (answer.tone, answer.text), out);
         }
@@ -303,10 +303,11 @@ impl Hands {
         self.settings.release.is_some() && self.settings.serves(direction)
     }
 
-    fn obey(&mut self, now: Duration, order: Order, out: &mut Outcome) {
+    /// Obeys `order`, which came `at` some time before `now`.
+    fn obey(&mut self, now: Duration, at: Duration, order: Order, out: &mut Outcome) {
         match order {
             Order::Open { direction, hold_open_ms } => {
-                let pass = Pass { request: None, direction, card: None, unasked: false };
+                let pass = Pass { request: None, direction, card: None, unasked: false, asked: at };
                 self.grant(now, pass, Duration::from_millis(hold_open_ms.into()), (Tone::Welcome, ""), out);
             }
             Order::SetFallBack(_) => {}
@@ -316,6 +317,8 @@ impl Hands {
 
     fn grant(&mut self, now: Duration, pass: Pass, hold_open: Duration, shown: (Tone, &str), out: &mut Outcome) {
         self.portal.grant(now, pass, hold_open, &mut self.effects);
+        // What lets somebody pass is late 2 s after the card or the command, not after its answer or the disk (SPEC 6.6).
+        out.since = Some(pass.asked);
         // The release goes before what only shows.
         self.release(out);
         self.show(shown.0, shown.1, hold_open, out);

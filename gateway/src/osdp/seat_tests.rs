@@ -166,8 +166,9 @@ fn without_a_key_a_full_memory_counts_what_it_cannot_keep() {
 fn what_an_answer_or_a_command_ends_is_reported() {
     let mut seat = seat();
     seat.begin(start(1));
-    for request in 1..=6 {
-        seat.card(Duration::ZERO, card(), &mut Outcome::default());
+    for request in 1..=6_u8 {
+        seat.card(Duration::ZERO, CardRead::from_uid(&[request; 4]).unwrap(), &mut Outcome::default());
+        let request = u32::from(request);
         let out = given(&mut seat, Duration::ZERO, &answer(request, Verdict::Grant(Grant::AccessLevel)));
         assert_eq!(shown(&out), (vec![Colour::Green], vec![2]));
         assert!(matches!(out.acts[0], Act::Output { .. }), "the release goes first");
@@ -236,7 +237,7 @@ fn whose_release_is_lost_sees_red_and_turns_back_at_once_or_when_nobody_has_pass
         seat.card(Duration::ZERO, card(), &mut Outcome::default());
         given(&mut seat, Duration::ZERO, &answer(1, Verdict::Grant(Grant::AccessLevel)));
         let mut out = Outcome::default();
-        seat.release_lost(Duration::from_secs(1), may_be_done, &mut out);
+        seat.release_lost(Duration::from_secs(1), Duration::ZERO, may_be_done, &mut out);
         assert_eq!(shown(&out), (vec![Colour::Red], vec![]));
         assert_eq!(waiting(&seat), at_once);
         seat.handle_timeout(Duration::from_secs(6), &mut out);
@@ -251,6 +252,23 @@ fn grant_is_as_old_as_its_card() {
     seat.card(shown_at, card(), &mut Outcome::default());
     let out = given(&mut seat, Duration::from_millis(6900), &answer(1, Verdict::Grant(Grant::AccessLevel)));
     assert_eq!((shown(&out).1, out.since), (vec![2], Some(shown_at)));
+}
+
+#[test]
+fn release_of_a_command_or_a_button_is_as_old_as_that_and_is_lost_by_it() {
+    let settings = "address = 0\nreader = 101\nrelease = 2\ninputs = { exit_button = 1 }";
+    let mut seat = Seat::new(toml::from_str(settings).unwrap(), 0, LogId(7), Duration::ZERO);
+    seat.begin(start(1));
+    let (ordered, kept) = (Duration::from_secs(5), Duration::from_millis(6900));
+    given(&mut seat, ordered, &open(1, Direction::Entry));
+    let mut out = Outcome::default();
+    seat.kept(kept, 1, true, &mut out);
+    assert_eq!((shown(&out).1, out.since, waiting(&seat)), (vec![2], Some(ordered), 0));
+    seat.release_lost(kept, ordered, false, &mut Outcome::default());
+    assert_eq!(waiting(&seat), 1, "nobody has passed by it");
+    let mut out = Outcome::default();
+    seat.inputs(kept, 2, 2, &mut out);
+    assert_eq!((shown(&out).1, out.since), (vec![2], Some(kept)));
 }
 
 #[test]

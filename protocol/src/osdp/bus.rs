@@ -175,7 +175,7 @@ impl<D: AsRef<[Device]> + AsMut<[Device]>> Bus<D> {
             self.noted.fault(Fault::ActLost);
             if is_release(act) {
                 self.noted.device = place;
-                self.noted.what(What::ReleaseLost { may_be_done: false });
+                self.noted.what(What::ReleaseLost { since, may_be_done: false });
             }
         })
     }

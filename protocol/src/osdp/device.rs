@@ -107,6 +107,8 @@ pub enum What {
     /// An output was not switched, as far as is known: the act was given up, and with it what was asked for behind it by the
     /// same answer. No light says *pass* at an arm that is locked.
     ReleaseLost {
+        /// Since when whoever it is for has waited, as it was given to [`act`](super::Bus::act).
+        since: Duration,
         /// It was sent, and nothing says that it was not done.
         may_be_done: bool,
     },

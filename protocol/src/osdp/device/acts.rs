@@ -8,6 +8,9 @@ use crate::osdp::command::Act;
 use crate::osdp::fault::Fault;
 use crate::wire::NoRoom;
 
+/// Acts that can be given up before it is told: those that wait, and the one under way.
+const LOST_MAX: usize = OSDP_ACTS_MAX + 1;
+
 /// An act, and since when whoever it is for has waited.
 pub(super) type Aged = (Act, Duration);
 
@@ -28,9 +31,8 @@ pub(super) struct Acts {
     len: usize,
     /// Those that were given up and are not counted yet.
     lost: u32,
-    /// The releases among them: those that may have been done, and those that were not.
-    maybe_released: u32,
-    not_released: u32,
+    /// The releases among them, oldest first: since when, and whether it may have been done.
+    releases: [Option<(Duration, bool)>; LOST_MAX],
 }
 
 impl Acts {
@@ -63,7 +65,7 @@ impl Acts {
     pub(super) fn expire(&mut self, now: Duration) {
         for _ in 0..self.len {
             match self.pop() {
-                Some(act) if is_late(act, now) => self.count(act.0, false),
+                Some(act) if is_late(act, now) => self.count(act, false),
                 // Each is taken from the front and put behind the last, so that their order stays.
                 Some(act) => self.lost += u32::from(self.push(act).is_err()),
                 None => return,
@@ -73,7 +75,7 @@ impl Acts {
 
     /// A release that was under way is given up, and what waits behind it for the same person.
     pub(super) fn lose(&mut self, release: Aged, may_be_done: bool) {
-        self.count(release.0, may_be_done);
+        self.count(release, may_be_done);
         while self.waiting[0].is_some_and(|next| next.1 == release.1 && !is_release(next.0)) {
             self.lost += u32::from(self.pop().is_some());
         }
@@ -84,20 +86,16 @@ impl Acts {
         for _ in 0..core::mem::take(&mut self.lost) {
             notes.fault(Fault::ActLost);
         }
-        for _ in 0..core::mem::take(&mut self.maybe_released) {
-            notes.what(What::ReleaseLost { may_be_done: true });
-        }
-        for _ in 0..core::mem::take(&mut self.not_released) {
-            notes.what(What::ReleaseLost { may_be_done: false });
+        for (since, may_be_done) in self.releases.iter_mut().filter_map(Option::take) {
+            notes.what(What::ReleaseLost { since, may_be_done });
         }
     }
 
-    const fn count(&mut self, act: Act, may_be_done: bool) {
+    fn count(&mut self, (act, since): Aged, may_be_done: bool) {
         self.lost += 1;
-        match act {
-            Act::Output { .. } if may_be_done => self.maybe_released += 1,
-            Act::Output { .. } => self.not_released += 1,
-            Act::Led { .. } | Act::Buzzer { .. } | Act::Text { .. } => {}
+        let place = self.releases.iter_mut().find(|place| place.is_none()).filter(|_| is_release(act));
+        if let Some(place) = place {
+            *place = Some((since, may_be_done));
         }
     }
 
