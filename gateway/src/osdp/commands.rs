@@ -38,7 +38,12 @@ impl LastCommands {
             let path = path.display();
             Failure::Input(format!("{path}: line {line} is none that was written; restore the file, or remove it"))
         })?;
-        Ok(Self { path, wanted: Mutex::new(kept.clone()), written: Mutex::new(kept) })
+        Ok(Self { wanted: Mutex::new(kept.clone()), written: Mutex::new(kept), ..Self::none(path) })
+    }
+
+    /// No commands of anybody, whatever the file at `path` says.
+    pub(crate) const fn none(path: PathBuf) -> Self {
+        Self { path, wanted: Mutex::new(BTreeMap::new()), written: Mutex::new(BTreeMap::new()) }
     }
 
     /// The last command of `reader`; 0 when there was none.
