@@ -27,7 +27,7 @@ pub(crate) fn check(config: &Config) -> Result<String, Failure> {
     let keys = KeyBook::open(config.state.join(keys::FILE_NAME))?;
     Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
     osdp::open_keys(&config.state)?;
-    osdp::open_commands(&config.state)?;
+    osdp::open_commands(&config.state, &config.osdp)?;
     let snapshot = match Shelf::open(&config.state)?.load(&trust.publishers, config.building) {
         None => "none is kept; the first comes through the inbox".to_owned(),
         Some(Ok(snapshot)) => {

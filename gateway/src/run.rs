@@ -118,7 +118,7 @@ impl Ground {
         let copied = (Arc::clone(&tallies), Arc::clone(&journal_tally));
         let collector = Collector::install(copied.0, copied.1, Arc::clone(&osdp_tally), Arc::clone(&uplink_tally))?;
         let device_keys = Arc::new(osdp::open_keys(&config.state)?);
-        let last_commands = Arc::new(osdp::open_commands(&config.state)?);
+        let last_commands = Arc::new(osdp::open_commands(&config.state, &config.osdp)?);
         let keys = Arc::new(KeyBook::open(config.state.join(keys::FILE_NAME))?);
         let keeper = Keeper::open(config.state.join(stamps::FILE_NAME), keys.published())?;
         let (safety_file, kept) = SafetyFile::open(&config.state);

@@ -194,6 +194,17 @@ fn damaged_kept_snapshot_is_replaced_from_the_inbox_and_never_by_an_older_one() 
 }
 
 #[test]
+fn damaged_commands_of_osdp_devices_stop_no_gateway_without_such_devices() {
+    let site = Site::new();
+    site.start().kill();
+    fs::write(site.path("state/osdp.commands"), b"damaged").unwrap();
+    site.start().kill();
+    let osdp = "[[osdp]]\nport = \"/dev/no-such-line\"\n[[osdp.devices]]\naddress = 0\nreader = 900\n";
+    site.reconfigure("[snapshots]", &format!("{osdp}[snapshots]"));
+    assert_ends(&run(&site), INPUT, &["osdp.commands", "line 1", "remove it"]);
+}
+
+#[test]
 fn help_says_what_the_exit_statuses_mean() {
     let help = String::from_utf8(gateway(&["--help"]).stdout).unwrap();
     for word in ["Exit status", "run", "check", "reader", "snapshot"] {

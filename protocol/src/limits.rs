@@ -147,8 +147,8 @@ pub const OSDP_DIGITS_MAX: usize = 32;
 pub const OSDP_ACTS_MAX: usize = 8;
 /// Age at which an act that waits is no longer sent: whoever it was for has gone (as [`ASK_AGE_MAX`]).
 pub const OSDP_ACT_AGE_MAX: Duration = Duration::from_secs(2);
-/// Events that wait to be taken from one bus; one reply makes at most half of them.
-pub const OSDP_EVENTS_MAX: usize = 16;
+/// Events that wait to be taken from one bus: a cable that is cut may take all devices at once, each with a release.
+pub const OSDP_EVENTS_MAX: usize = 4 * OSDP_DEVICES_MAX;
 /// Devices on one bus.
 pub const OSDP_DEVICES_MAX: usize = 32;
 /// How long a device has to begin its reply, at most (IEC 60839-11-5, 5.7).

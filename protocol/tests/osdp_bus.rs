@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use kalitka_protocol::limits::{OSDP_DEVICES_MAX, OSDP_OFFLINE_AFTER};
 use kalitka_protocol::osdp::command::{Blink, Colour};
 use kalitka_protocol::osdp::device::State;
 use kalitka_protocol::osdp::{Act, Check, Fault, Frame, Sequence, What};
@@ -95,6 +96,19 @@ fn silent_device_is_offline_after_eight_seconds_and_back_within_two_of_its_retur
     world.run(ms(2500), busy);
     let online = world.events[told..].iter().find(|(_, event)| event.what == What::Online).unwrap();
     assert!(online.1.device == 2 && online.0 - back < ms(2000), "{:?}", online.0 - back);
+}
+
+#[test]
+fn all_devices_of_a_line_may_be_lost_at_the_same_moment() {
+    let mut world = World::enrolled(115_200, u8::try_from(OSDP_DEVICES_MAX).unwrap());
+    run(&mut world, ms(3000));
+    assert!((0..OSDP_DEVICES_MAX).all(|place| state(&world, place) == State::Online));
+    world.devices.iter_mut().for_each(|device| device.has_power = false);
+    // The line has been held up.
+    world.now += OSDP_OFFLINE_AFTER;
+    run(&mut world, ms(1000));
+    let lost = whats(&world).into_iter().filter(|what| *what == What::Offline).count();
+    assert_eq!((lost, faults(&world, Fault::EventLost)), (OSDP_DEVICES_MAX, 0));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::durable;
 use crate::failure::Failure;
@@ -19,7 +19,10 @@ const TITLE: &str = "kalitka osdp commands 1";
 /// The last commands and their file.
 pub(crate) struct LastCommands {
     path: PathBuf,
-    kept: Mutex<BTreeMap<u32, u64>>,
+    /// What the file is to say: all that is wanted is written at once.
+    wanted: Mutex<BTreeMap<u32, u64>>,
+    /// What it says; whoever writes holds it.
+    written: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl LastCommands {
@@ -35,29 +38,48 @@ impl LastCommands {
             let path = path.display();
             Failure::Input(format!("{path}: line {line} is none that was written; restore the file, or remove it"))
         })?;
-        Ok(Self { path, kept: Mutex::new(kept) })
+        Ok(Self { wanted: Mutex::new(kept.clone()), written: Mutex::new(kept), ..Self::none(path) })
+    }
+
+    /// No commands of anybody, whatever the file at `path` says.
+    pub(crate) const fn none(path: PathBuf) -> Self {
+        Self { path, wanted: Mutex::new(BTreeMap::new()), written: Mutex::new(BTreeMap::new()) }
     }
 
     /// The last command of `reader`; 0 when there was none.
     pub(crate) fn of(&self, reader: u32) -> u64 {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&reader).copied().unwrap_or(0)
+        lock(&self.written).get(&reader).copied().unwrap_or(0)
     }
 
-    /// Puts on the disk that `reader` has been given the command `id`. Waits for the disk.
+    /// Puts on the disk that `reader` has been given the command `id`. Waits for the disk, and for no more than two writes of it:
+    /// a command of all readers is to reach the last of them as well.
     ///
     /// # Errors
     /// [`Failure::Environment`] when it cannot be kept: then the command must not be done.
     pub(crate) fn keep(&self, reader: u32, id: u64) -> Result<(), Failure> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = kept.clone();
-        changed.insert(reader, id);
-        durable::replace(&self.path, emit(&changed).as_bytes()).map_err(|error| {
+        lock(&self.wanted).insert(reader, id);
+        let mut written = lock(&self.written);
+        if written.get(&reader) == Some(&id) {
+            // Whoever wrote meanwhile has written this, too.
+            return Ok(());
+        }
+        self.write(&mut written)
+    }
+
+    /// Writes all that is wanted by now.
+    fn write(&self, written: &mut BTreeMap<u32, u64>) -> Result<(), Failure> {
+        let wanted = lock(&self.wanted).clone();
+        durable::replace(&self.path, emit(&wanted).as_bytes()).map_err(|error| {
             let remedy = "make room on the disk, and let the state folder belong to the gateway's user";
             Failure::at(&self.path, "write the devices' last commands", &error, remedy)
         })?;
-        *kept = changed;
+        *written = wanted;
         Ok(())
     }
+}
+
+fn lock(commands: &Mutex<BTreeMap<u32, u64>>) -> MutexGuard<'_, BTreeMap<u32, u64>> {
+    commands.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The commands in `bytes`, or the number of the line that is wrong.
@@ -92,6 +114,8 @@ fn emit(kept: &BTreeMap<u32, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -115,6 +139,28 @@ mod tests {
         fs::remove_dir(folder.path()).unwrap();
         assert!(matches!(commands.keep(101, 1), Err(Failure::Environment(_))));
         assert_eq!(commands.of(101), 0);
+    }
+
+    #[test]
+    fn commands_that_wait_for_the_disk_together_are_written_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let commands = LastCommands::open(folder.path().join(FILE_NAME)).unwrap();
+        let all = &commands;
+        let kept = thread::scope(|scope| {
+            let mut writing = lock(&commands.written);
+            let keepers: Vec<_> = (1..=64).map(|reader| scope.spawn(move || all.keep(reader, 7))).collect();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while lock(&commands.wanted).len() < keepers.len() {
+                assert!(Instant::now() < deadline, "they wait before they say what they want");
+                thread::yield_now();
+            }
+            commands.write(&mut writing).unwrap();
+            // Whoever writes again cannot.
+            fs::remove_dir_all(folder.path()).unwrap();
+            drop(writing);
+            keepers.into_iter().map(|keeper| keeper.join().unwrap()).filter(Result::is_ok).count()
+        });
+        assert_eq!((kept, commands.of(1), commands.of(64)), (64, 7, 7));
     }
 
     #[test]

@@ -161,7 +161,6 @@ impl Line {
             self.next_tick = now + OSDP_TICK;
             self.tick(now);
         }
-        let mut seats_due = Duration::MAX;
         for place in 0..self.seats.len() {
             if self.seats[place].next_timeout() <= now {
                 let mut out = Outcome::default();
@@ -169,7 +168,6 @@ impl Line {
                 self.settle(place, out);
             }
             self.transmit(now, place);
-            seats_due = seats_due.min(self.seats[place].next_timeout());
         }
         let bus_due = loop {
             now = self.look();
@@ -196,6 +194,8 @@ impl Line {
                 break until;
             }
         };
+        // What has been taken meanwhile counts, too.
+        let seats_due = self.seats.iter().map(Seat::next_timeout).min().unwrap_or(Duration::MAX);
         let due = bus_due.min(seats_due).min(self.next_tick);
         due.saturating_sub(self.shared.clock.monotonic()).min(OSDP_WAIT_MAX)
     }
@@ -322,6 +322,7 @@ impl Line {
             let is_for_it = self.seats[place].datagram(now, datagram, &mut out);
             self.settle(place, out);
             if is_for_it {
+                self.transmit(now, place);
                 break;
             }
         }

@@ -1,6 +1,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use kalitka_core::{Now, Output, Overlay, Texts, UnixSeconds, Worker, World};
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::handshake::Psk;
 use kalitka_protocol::limits::OSDP_REPLY_DELAY;
@@ -117,6 +118,28 @@ fn datagrams_that_lie_in_the_socket_are_taken_at_the_next_look() {
     }
     rig.line.look();
     assert_eq!(recv(&rig.line.socket, &mut [0; 16], RecvFlags::DONTWAIT), Err(Errno::WOULDBLOCK));
+}
+
+#[test]
+fn what_is_said_to_a_reader_at_a_look_is_answered_at_once() {
+    let mut rig = rig();
+    rig.give_key(1);
+    rig.told(card());
+    rig.gateway.set_nonblocking(true).unwrap();
+    rig.runtime.block_on(rig.line.socket.writable()).unwrap();
+    let now = rig.line.shared.clock.monotonic();
+    rig.line.transmit(now, 0);
+    let (mut worker, mut out) = (Worker::new(0, 1, [], Box::new(SystemEntropy::new().unwrap())), Output::new());
+    let (keys, overlay, texts) =
+        ((*rig.line.shared.keys.load()).clone().unwrap(), Overlay::default(), Texts::default());
+    let world = World { view: None, overlay: &overlay, keys: &keys, texts: &texts, fall_back_after_ms: 1000 };
+    let mut heard = [0; DATAGRAM_MAX];
+    let (len, reader) = rig.gateway.recv_from(&mut heard).unwrap();
+    let told = worker.handle(&world, Now::good(now, UnixSeconds(0)), reader, &mut heard[..len], &mut out);
+    assert!(matches!(told, kalitka_core::Outcome::Reply(_)), "{told:?}");
+    rig.gateway.send_to(out.datagram(), reader).unwrap();
+    rig.line.look();
+    assert!(rig.gateway.recv(&mut heard).is_ok(), "the card waits for a session that is there");
 }
 
 #[test]

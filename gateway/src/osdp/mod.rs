@@ -210,10 +210,11 @@ pub(crate) fn open_keys(state: &Path) -> Result<DeviceKeys, Failure> {
     DeviceKeys::open(state.join(FILE_NAME))
 }
 
-/// Reads the devices' last commands in the state folder.
+/// Reads the last commands of the devices on `lines` in the state folder. Without devices the file is nobody's, and stops no gateway.
 ///
 /// # Errors
 /// As [`LastCommands::open`].
-pub(crate) fn open_commands(state: &Path) -> Result<LastCommands, Failure> {
-    LastCommands::open(state.join(commands::FILE_NAME))
+pub(crate) fn open_commands(state: &Path, lines: &[Settings]) -> Result<LastCommands, Failure> {
+    let path = state.join(commands::FILE_NAME);
+    if lines.is_empty() { Ok(LastCommands::none(path)) } else { LastCommands::open(path) }
 }
