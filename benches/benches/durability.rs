@@ -116,7 +116,7 @@ fn stopped_disk(table: &mut Table) {
     let _disk = Disk::mount(&site.path("state"), 256);
     let mut site = site;
     serve(&mut site);
-    site.set_one_key_apart("one-key.json");
+    site.set_keys_apart(&[101], "one-key.json");
     let crowd = Crowd::start(site.udp(), &site.path("one-key.json"), Duration::from_millis(5), fastrand::u64(..));
     await_receipted(&crowd, 100);
     let play = |seconds: u64| {
@@ -213,7 +213,7 @@ impl Drop for Live {
 
 fn poor_line(table: &mut Table) {
     let (mut city, _relay) = with_backlog(Some(Line::POOR));
-    city.site.set_one_key_apart("one-key.json");
+    city.site.set_keys_apart(&[101], "one-key.json");
     let since = Instant::now();
     city.start_hub();
     let live = Live::follow(&city);
@@ -253,7 +253,7 @@ fn main() {
     let mut table = Table::begin("make figures");
     let mut site = Site::new(HOLDERS);
     serve(&mut site);
-    site.set_one_key_apart("one-key.json");
+    site.set_keys_apart(&[101], "one-key.json");
     throughput(&mut site, &mut table);
     lone(&site, &mut table);
     drop(site);
