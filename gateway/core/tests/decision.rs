@@ -9,7 +9,7 @@ use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::{CardFormat, CardRead, Credential};
 use kalitka_protocol::message::Ask;
 use kalitka_protocol::reason::{Denial, Direction, Grant, Verdict};
-use kalitka_snapshot::model::{CredentialState, EXIT, HolderState, Model, NOBODY, PortalMode, Slot};
+use kalitka_snapshot::model::{CredentialState, ENTRY, EXIT, HolderState, Model, NOBODY, PortalMode, Slot};
 
 /// Everything that a decision depends on; as made, a grant.
 struct Case {
@@ -224,14 +224,18 @@ fn one_way_portals_let_pass_their_way_only() {
 
 #[test]
 fn access_in_one_direction_is_a_wrong_direction_in_the_other() {
-    for (direction, expected) in [
-        (Direction::Exit, Verdict::Grant(Grant::AccessLevel)),
-        (Direction::Entry, Verdict::Deny(Denial::WrongDirection)),
-    ] {
-        let mut case = Case::new();
-        case.slot().profile = profile::EXIT_ONLY;
-        case.ask.direction = direction;
-        assert_eq!(case.verdict(), expected);
+    for (rights, granted, denied) in
+        [(ENTRY, Direction::Entry, Direction::Exit), (EXIT, Direction::Exit, Direction::Entry)]
+    {
+        let verdict = |direction| {
+            let mut case = Case::new();
+            case.slot().profile = profile::EXIT_ONLY;
+            case.model.access_levels[2].grants[0].directions = rights;
+            case.ask.direction = direction;
+            case.verdict()
+        };
+        assert_eq!(verdict(granted), Verdict::Grant(Grant::AccessLevel));
+        assert_eq!(verdict(denied), Verdict::Deny(Denial::WrongDirection));
     }
 }
 

@@ -237,6 +237,11 @@ fn full_overlay_refuses_cards_and_still_takes_modes_and_changes() {
     // The mode of all always has a place: it is what closes a building.
     overlay.set_mode(None, Some(PortalMode::Closed), next + 2).unwrap();
     assert_eq!(overlay.mode(ReaderId(5)), Some(PortalMode::Closed));
+    // And it takes nobody else's.
+    for reader in 1..=u32::try_from(OVERLAY_MODES_MAX).unwrap() {
+        overlay.set_mode(Some(ReaderId(reader)), Some(PortalMode::Free), next + 3).unwrap();
+    }
+    assert_eq!(overlay.set_mode(Some(ReaderId(u32::MAX)), Some(PortalMode::Free), next + 3), Err(OverlayFull));
     overlay.prune(10);
     overlay.block(card(max), next + 3).unwrap();
 }
