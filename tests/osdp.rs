@@ -314,6 +314,9 @@ fn release_goes_out_on_a_grant_alone_and_what_follows_is_reported() {
     assert_eq!((&release["output_no"], &release["control_code"]), (&Value::from(0), &Value::from(5)));
     device.set_inputs([1, 0, 0, 0]);
     await_reports(&site, "passed", 1.0);
+    // Behind a start whoever passes unawaited has not forced the portal either.
+    let follows = || site.metric("kalitka_report_passed_total", "granted") >= 1.0;
+    until("a pass that follows its grant", BOUND, || follows().then_some(()));
     assert_eq!(site.metric("kalitka_report_taken_total", "forced"), 0.0);
     device.set_inputs([0, 0, 0, 1]);
     await_reports(&site, "tamper", 1.0);
