@@ -87,15 +87,8 @@ fn play(
     let judges = Judges::from(GENERATION, oracle(dir.path()));
     let mut stage = Mishap::new(mishaps, 1);
     let stop = AtomicBool::new(false);
-    let target = Target {
-        gateway: gateway.address,
-        keys: &reader_keys(),
-        ways: &[],
-        buses: &mut [],
-        turnstiles: false,
-        hub: None,
-    };
-    let (summary, tally) = run(target, judges, plan(profile), &mut stage, files, &stop).unwrap();
+    let keys = reader_keys();
+    let (summary, tally) = run(gateway.target(&keys), judges, plan(profile), &mut stage, files, &stop).unwrap();
     (summary, tally, gateway)
 }
 
@@ -232,14 +225,8 @@ fn play_to_hub(spoil: Spoil) -> Summary {
     assert!(Command::new("cp").args([&script, &program]).status().unwrap().success());
     let within = Duration::from_millis(500);
     let hub = Hub { program, socket: dir.path().join("control"), building: 17, is_alone: true, within };
-    let target = Target {
-        gateway: gateway.address,
-        keys: &reader_keys(),
-        ways: &[],
-        buses: &mut [],
-        turnstiles: false,
-        hub: Some(&hub),
-    };
+    let keys = reader_keys();
+    let target = Target { hub: Some(&hub), ..gateway.target(&keys) };
     let mut stage = Recorder { taken: Arc::clone(&gateway.taken), file, len: 0, spoil };
     let (judges, stop) = (Judges::from(GENERATION, oracle()), AtomicBool::new(false));
     run(target, judges, plan(Profile::Steady), &mut stage, &Files::default(), &stop).unwrap().0
@@ -349,16 +336,10 @@ fn run_goes_on_while_its_stage_wants_cards_to_be_shown() {
     school(dir.path());
     let gateway = FakeGateway::start(PSK, right(oracle(dir.path())));
     let judges = Judges::from(GENERATION, oracle(dir.path()));
-    let target = Target {
-        gateway: gateway.address,
-        keys: &reader_keys(),
-        ways: &[],
-        buses: &mut [],
-        turnstiles: false,
-        hub: None,
-    };
+    let keys = reader_keys();
     let stop = AtomicBool::new(false);
-    let (summary, _) = run(target, judges, plan(Profile::Steady), &mut Encore(3), &Files::default(), &stop).unwrap();
+    let (summary, _) =
+        run(gateway.target(&keys), judges, plan(Profile::Steady), &mut Encore(3), &Files::default(), &stop).unwrap();
     assert_eq!((summary.asks, summary.answered, summary.wrong), (203, 203, 0));
     assert!(summary.seconds >= 1.2, "{}", summary.seconds);
 }
@@ -370,15 +351,8 @@ fn readers_without_sessions_end_the_run_with_the_reason() {
     let gateway = FakeGateway::start([8; 32], right(oracle(dir.path())));
     let judges = Judges::from(GENERATION, oracle(dir.path()));
     let (mut stage, stop) = (Mishap::new(Mishaps::default(), 1), AtomicBool::new(false));
-    let target = Target {
-        gateway: gateway.address,
-        keys: &reader_keys(),
-        ways: &[],
-        buses: &mut [],
-        turnstiles: false,
-        hub: None,
-    };
-    let run = run(target, judges, plan(Profile::Steady), &mut stage, &Files::default(), &stop);
+    let keys = reader_keys();
+    let run = run(gateway.target(&keys), judges, plan(Profile::Steady), &mut stage, &Files::default(), &stop);
     let error = run.err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }

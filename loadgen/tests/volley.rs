@@ -20,7 +20,7 @@ use kalitka_loadgen::fleet::wall_seconds;
 use kalitka_loadgen::keys::ReaderKey;
 use kalitka_loadgen::limits::LOST_AFTER;
 use kalitka_loadgen::oracle::Oracle;
-use kalitka_loadgen::run::{Files, Target, run};
+use kalitka_loadgen::run::{Files, run};
 use kalitka_loadgen::siege::Siege;
 use kalitka_loadgen::tally::Judges;
 use kalitka_loadgen::volley::{Cards, Junk, Options, Peer, Slice, Volley, Waiting};
@@ -283,15 +283,9 @@ fn honest_readers_beside_a_flood_are_answered() {
     let mut siege = Siege::new(gateway.address, kinds.collect(), 2000, duration, 1);
     let plan =
         play::Plan { profile: Profile::Flood, rate: 100, duration, seed: 1, receipts_within: Duration::from_secs(5) };
-    let target = Target {
-        gateway: gateway.address,
-        keys: &reader_keys(),
-        ways: &[],
-        buses: &mut [],
-        turnstiles: false,
-        hub: None,
-    };
-    let (summary, _) = run(target, judges, plan, &mut siege, &Files::default(), &AtomicBool::new(false)).unwrap();
+    let keys = reader_keys();
+    let (summary, _) =
+        run(gateway.target(&keys), judges, plan, &mut siege, &Files::default(), &AtomicBool::new(false)).unwrap();
     assert_eq!((summary.asks, summary.answered, summary.wrong), (200, 200, 0));
     let mut flood = siege.end().unwrap();
     // It ends with the last card, up to a turn of the loop early.
@@ -320,16 +314,10 @@ fn asks_that_need_a_second_resend_are_told() {
         seed: 1,
         receipts_within: Duration::from_secs(5),
     };
-    let target = Target {
-        gateway: gateway.address,
-        keys: &reader_keys(),
-        ways: &[],
-        buses: &mut [],
-        turnstiles: false,
-        hub: None,
-    };
+    let keys = reader_keys();
     let mut nothing = kalitka_loadgen::stages::Mishap::new(kalitka_loadgen::stages::Mishaps::default(), 1);
-    let (summary, _) = run(target, judges, plan, &mut nothing, &Files::default(), &AtomicBool::new(false)).unwrap();
+    let (summary, _) =
+        run(gateway.target(&keys), judges, plan, &mut nothing, &Files::default(), &AtomicBool::new(false)).unwrap();
     // One of each reader; a crowded machine adds some.
     let told = summary.unanswered_after_one_resend;
     assert!(summary.unanswered == 0 && (8..60).contains(&told), "{}", summary.table());

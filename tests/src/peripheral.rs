@@ -1,6 +1,5 @@
 //! An OSDP device that is not ours: libosdp's, in a process of its own, on a pty.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
+use crate::provision::once;
 use crate::site::{BOUND, text};
 use crate::tree::root;
 
@@ -155,21 +155,7 @@ impl Drop for Peripheral {
 /// The Python that has libosdp: made on first use, in the target folder.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let exe = std::env::current_exe().unwrap();
-        let target = exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap();
-        let (folder, ready) = (target.join("libosdp"), target.join("libosdp/ready"));
-        if fs::read_to_string(&ready).ok().as_deref() != Some(LIBOSDP) {
-            // Another test may be at it.
-            let lock = fs::File::create(target.join("libosdp.lock")).unwrap();
-            lock.lock().unwrap();
-            if fs::read_to_string(&ready).ok().as_deref() != Some(LIBOSDP) {
-                install(&folder);
-                fs::write(&ready, LIBOSDP).unwrap();
-            }
-        }
-        folder.join("bin/python")
-    })
+    PYTHON.get_or_init(|| once("libosdp", LIBOSDP, install).join("bin/python"))
 }
 
 fn install(folder: &Path) {

@@ -11,9 +11,12 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::process::Process;
+use crate::provision::once;
 use crate::site::{BOUND, text};
 use crate::tree::root;
 use crate::wait::until;
+
+const PACKAGE: &str = "prometheus";
 
 /// The folder of the rules and their cases.
 #[must_use]
@@ -29,18 +32,11 @@ pub fn rules_folder() -> PathBuf {
 pub fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        let exe = std::env::current_exe().unwrap();
-        let target = exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap();
-        let (folder, ready) = (target.join("prometheus"), target.join("prometheus/ready"));
-        // Another test may be at it.
-        let lock = fs::File::create(target.join("prometheus.lock")).unwrap();
-        lock.lock().unwrap();
-        if !ready.is_file() {
+        let unpack = |folder: &Path| {
             let unpack = root().join("deploy/unpack-debian");
-            assert!(Command::new(unpack).arg("prometheus").arg(&folder).status().unwrap().success());
-            fs::write(&ready, "").unwrap();
-        }
-        folder.join("usr/bin")
+            assert!(Command::new(unpack).arg(PACKAGE).arg(folder).status().unwrap().success());
+        };
+        once(PACKAGE, PACKAGE, unpack).join("usr/bin")
     });
     folder.join(name)
 }

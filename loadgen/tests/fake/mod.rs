@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use kalitka_loadgen::keys::ReaderKey;
+use kalitka_loadgen::run::Target;
 use kalitka_protocol::datagram::{Datagram, Handshake, emit_response};
 use kalitka_protocol::handshake::{NOISE_NAME, Psk, TagKeys, Welcome, prologue};
 use kalitka_protocol::limits::{DATAGRAM_MAX, SEALED_HEADER_LEN};
@@ -45,6 +47,11 @@ pub(crate) struct FakeGateway {
 }
 
 impl FakeGateway {
+    /// What a run is played against: this, by the readers of `keys`, over the network and without a hub.
+    pub(crate) fn target<'a>(&self, keys: &'a [ReaderKey]) -> Target<'a> {
+        Target { gateway: self.address, keys, ways: &[], buses: &mut [], turnstiles: false, hub: None }
+    }
+
     pub(crate) fn start(psk: [u8; 32], decide: Decide) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
