@@ -19,8 +19,9 @@ const CRATES: [&str; 7] = [
 ];
 
 const RULES: &str = "deploy/prometheus/rules.yml";
+const RUNBOOK: &str = "deploy/RUNBOOK.md";
 /// Where an installation puts the runbook.
-const INSTALLED_RUNBOOK: &str = "/usr/share/doc/kalitka/runbook.md";
+const INSTALLED_RUNBOOK: &str = "/usr/share/doc/kalitka/RUNBOOK.md";
 
 /// Fails with every breach at once.
 fn none(rule: &str, breaches: &[String]) {
@@ -49,11 +50,11 @@ fn emitted_in(folders: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_metrics_are_those_that_the_page_documents() {
-    let documented = metrics_in(&fs::read_to_string(root().join("docs/metrics.md")).unwrap());
+fn the_metrics_are_those_that_the_runbook_documents() {
+    let documented = metrics_in(&fs::read_to_string(root().join(RUNBOOK)).unwrap());
     let emitted = emitted_in(&["gateway/src/", "gateway/hub/src/"]);
     assert!(!emitted.is_empty());
-    assert_eq!(emitted, documented, "left: names in the source; right: names in docs/metrics.md");
+    assert_eq!(emitted, documented, "left: names in the source; right: names in the runbook");
     let rules = fs::read_to_string(root().join(RULES)).unwrap();
     let family = |name: String| name.strip_suffix("_bucket").map_or(name.clone(), str::to_owned);
     let watched: BTreeSet<String> = metrics_in(&rules).into_iter().map(family).collect();
@@ -141,7 +142,7 @@ fn the_alert_rules_are_whole() {
             }
         }
     }
-    let runbook = anchors(&fs::read_to_string(root().join("docs/runbook.md")).unwrap());
+    let runbook = anchors(&fs::read_to_string(root().join(RUNBOOK)).unwrap());
     let links =
         rules.lines().filter_map(|line| line.trim_start().strip_prefix("runbook: ")?.trim_matches('"').split_once('#'));
     let lost = links.filter(|(page, anchor)| *page != INSTALLED_RUNBOOK || !runbook.contains(*anchor));

@@ -11,7 +11,7 @@ use kalitka_protocol::reason::{Denial, Grant};
 use support::reader::TestReader;
 use support::{CARD, READER, Site, snapshot};
 
-const DOCS: &str = include_str!("../../docs/metrics.md");
+const DOCS: &str = include_str!("../../deploy/RUNBOOK.md");
 
 /// Name → (type, labels) of each row of the table in the docs.
 fn documented() -> BTreeMap<String, (String, String)> {

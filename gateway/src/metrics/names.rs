@@ -1,4 +1,4 @@
-//! Every metric: its name, what it is and what it means. `docs/metrics.md` says the same for people; a test compares them.
+//! Every metric: its name, what it is and what it means. `deploy/RUNBOOK.md` says the same for people; a test compares them.
 
 pub(crate) const BUILD_INFO: &str = "kalitka_build_info";
 pub(crate) const UDP_DATAGRAMS: &str = "kalitka_udp_datagrams_total";

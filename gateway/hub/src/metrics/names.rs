@@ -1,4 +1,4 @@
-//! Every metric: its name, what it is and what it means. `docs/metrics.md` says the same for people; a test compares them.
+//! Every metric: its name, what it is and what it means. `deploy/RUNBOOK.md` says the same for people; a test compares them.
 
 pub(crate) const BUILD_INFO: &str = "kalitka_hub_build_info";
 pub(crate) const ALARMS: &str = "kalitka_hub_alarms_total";
