@@ -10,6 +10,7 @@ use crate::check;
 use crate::config::Config;
 use crate::control::client;
 use crate::control::{Reply, Request, Status, UplinkStatus};
+use crate::doctor;
 use crate::enrol;
 use crate::failure::Failure;
 use crate::journal::JournalStatus;
@@ -22,11 +23,11 @@ use crate::serial::cabinet::SerialCommand;
 /// Decides who may pass the readers of one building.
 ///
 /// `run` serves readers over UDP and serial lines by the newest signed snapshot; `enrol` joins it to a hub; every other command
-/// but `check`, `serial` and `outbox` reaches the running gateway over its control socket.
+/// but `check`, `doctor`, `serial` and `outbox` reaches the running gateway over its control socket.
 ///
 /// Exit status: 0 done; 2 wrong usage; 3 wrong input (configuration, key file, snapshot, reader number); 4 the machine does
-/// not allow it (port in use, file or socket missing, permission); 5 `serial probe` has understood nothing; 1 a
-/// defect of this program. `outbox` has its own.
+/// not allow it (port in use, file or socket missing, permission); 5 `serial probe` has understood nothing; 6 `doctor` has
+/// found something wrong; 1 a defect of this program. `outbox` has its own.
 #[derive(Debug, Parser)]
 #[command(name = "kalitka-gateway", version, max_term_width = 120)]
 pub(crate) struct Cli {
@@ -40,6 +41,11 @@ enum Command {
     Run(ConfigFile),
     /// Say whether the configuration and the state folder's keys, stamps and snapshot hold; change nothing
     Check(ConfigFile),
+    /// Look at the whole box and say what is wrong and what to do; change nothing
+    ///
+    /// Permissions, disk, clock, ports, kernel buffers, snapshot, readers, outbox, certificates' dates, and whether the hub
+    /// is reached; whether the gateway runs or stands. Best as root. Exit status 6 when something is wrong.
+    Doctor(Doctor),
     /// Make this box the gateway of its building at a hub: a key is made here, the hub certifies it, both know each other
     Enrol(Enrol),
     /// Give readers their keys and take them away, at once and without a restart
@@ -109,6 +115,15 @@ struct ConfigFile {
     /// The configuration, TOML
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Doctor {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print one JSON array instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +199,7 @@ impl Cli {
         let done = match self.command {
             Command::Outbox(command) => return command.execute().map(Ended::exit_status),
             Command::Serial(command) => return command.execute(),
+            Command::Doctor(Doctor { file, json }) => return examine(&file.config, json),
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
             Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
@@ -210,6 +226,14 @@ impl Cli {
         };
         done.map(|()| 0)
     }
+}
+
+fn examine(config: &Path, in_json: bool) -> Result<u8, Failure> {
+    let report = doctor::examine(config);
+    let defect = |error: serde_json::Error| Failure::Defect(format!("the report: {error}"));
+    let shown = if in_json { serde_json::to_string(&report).map_err(defect)? + "\n" } else { report.to_string() };
+    print(&shown)?;
+    Ok(report.exit_status())
 }
 
 fn ask(asking: &Asking, request: &Request) -> Result<(), Failure> {
@@ -344,7 +368,9 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 21] = [
+        let cases: [(&[&str], bool); 23] = [
+            (&["doctor", "--config", "/c", "--json"], true),
+            (&["doctor"], false),
             (&["osdp", "enrol", "--reader", "101", "--for", "60s", "--socket", "/s"], true),
             (&["osdp", "enrol", "--reader", "101", "--for", "5x", "--socket", "/s"], false),
             (&["osdp", "enrol", "--for", "60s", "--socket", "/s"], false),

@@ -101,6 +101,11 @@ impl Clock {
         }
     }
 
+    /// Who vouches for the wall clock now, by the kernel.
+    pub(crate) fn word() -> Word {
+        word_of_the_kernel()
+    }
+
     /// Whole seconds since 1970 by the wall clock, which may be anything: for commands that decide nothing.
     pub(crate) fn wall_seconds() -> i64 {
         Self::wall_us().div_euclid(1_000_000)

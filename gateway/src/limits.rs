@@ -217,6 +217,29 @@ pub(crate) const OSDP_WINDOW_MIN: Duration = Duration::from_secs(5);
 /// The longest: who forgets it leaves no door open to whoever comes with a device of his own.
 pub(crate) const OSDP_WINDOW_MAX: Duration = Duration::from_secs(600);
 
+/// Files of the state folder whose permissions are looked at, and how deep it is gone into.
+pub(crate) const DOCTOR_FILES_MAX: usize = 10_000;
+/// See [`DOCTOR_FILES_MAX`].
+pub(crate) const DOCTOR_DEPTH_MAX: usize = 4;
+/// Processes that are looked through for who has a port.
+pub(crate) const DOCTOR_PROCESSES_MAX: usize = 32_768;
+/// From how full a disk counts as wrong, in percent.
+pub(crate) const DISK_WRONG_PERCENT: u8 = 95;
+/// From how long a confirmed write counts as slow.
+pub(crate) const SYNC_SLOW: Duration = Duration::from_millis(100);
+/// From how long it counts as wrong.
+pub(crate) const SYNC_WRONG: Duration = Duration::from_secs(1);
+/// Days from which a snapshot counts as old.
+pub(crate) const SNAPSHOT_OLD_DAYS: i64 = 3;
+/// Days before a gateway's certificate ends for which that is noticed: its renewal has been due for months.
+pub(crate) const CERTIFICATE_ENDS_DAYS: i64 = 60;
+/// The same of the CA's, after which every box must be enrolled again.
+pub(crate) const CA_ENDS_DAYS: i64 = 180;
+/// How long a running gateway's metrics are waited for.
+pub(crate) const SCRAPE_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of them that are read.
+pub(crate) const SCRAPE_BYTES_MAX: u64 = 4 << 20;
+
 /// How much the adopter's thread gives way to the workers (`nice`, 0 to 19).
 pub(crate) const ADOPTER_NICENESS: i32 = 10;
 /// The same of the journal's, which nobody waits for but whoever wants a receipt.

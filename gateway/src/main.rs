@@ -17,6 +17,7 @@ mod cli;
 mod clock;
 mod config;
 mod control;
+mod doctor;
 mod durable;
 mod enrol;
 mod entropy;

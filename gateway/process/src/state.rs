@@ -10,7 +10,8 @@ use rustix::io::Errno;
 
 use crate::failure::Failure;
 
-const LOCK_NAME: &str = "lock";
+/// The file in the state folder that a running process has locked.
+pub const LOCK_NAME: &str = "lock";
 
 /// What to do about a folder that is there. `program` is the name of the program, as in all functions here.
 fn owned(program: &str) -> String {

@@ -26,6 +26,8 @@ pub(crate) const SILENCE_PART: u32 = 20;
 pub(crate) const ROUND_TRIP_FIRST: Duration = Duration::from_millis(100);
 /// How long a hub that has been heard may take for the rest of the handshake, and then up to its position.
 pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a hub that has been reached has to refuse: it looks at the certificate after the handshake.
+pub(crate) const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an enrolment may take.
 pub(crate) const ENROL_PATIENCE: Duration = Duration::from_secs(20);
 /// Of how many parts of a certificate's life how many go by before it is renewed (SPEC 15.15).

@@ -96,7 +96,7 @@ pub async fn run(
     loop {
         let attempt = backoff.failures().saturating_add(1);
         context.port.state.send_replace(State::Connecting { attempt });
-        let mut tried = Tried { patience: backoff.patience(), ..Tried::default() };
+        let mut tried = Tried::within(backoff.patience());
         let end = tokio::select! {
             end = attempt_once(&mut context, &mut tried) => end,
             () = ended(&mut shutdown) => End::Shutdown,
@@ -119,7 +119,7 @@ async fn ended(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|&down| down).await;
 }
 
-fn read(options: &Options) -> Result<Identity, Broken> {
+pub(crate) fn read(options: &Options) -> Result<Identity, Broken> {
     let identity = Identity::read(&options.identity)?;
     let identity = identity.ok_or_else(|| Broken::NotEnrolled(options.identity.clone()))?;
     let (enrolled, configured) = (identity.building(), options.building);
@@ -128,7 +128,7 @@ fn read(options: &Options) -> Result<Identity, Broken> {
 
 /// What came of an attempt beside its end.
 #[derive(Debug, Default)]
-struct Tried {
+pub(crate) struct Tried {
     endpoint: Option<Endpoint>,
     /// Since when the connection stood.
     since: Option<Duration>,
@@ -138,8 +138,13 @@ struct Tried {
 }
 
 impl Tried {
+    /// An attempt in which the hub may be silent for so long.
+    pub(crate) fn within(patience: Duration) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// Lets the hub know, if there is one.
-    async fn hang_up(&self, end: &End) {
+    pub(crate) async fn hang_up(&self, end: &End) {
         if let Some(endpoint) = &self.endpoint {
             endpoint.close(VarInt::from_u32(end.code()), end.text().as_bytes());
             // The hub notices later, by itself.
@@ -158,7 +163,7 @@ async fn attempt_once(context: &mut Context, tried: &mut Tried) -> End {
         Err(why) => return End::Lost(why.to_string()),
     }
     context.tally.show_expiry(&context.identity);
-    match connect(context, ALPN, tried).await {
+    match connect(&context.options, &context.identity, ALPN, tried).await {
         Ok(connection) => {
             tried.since = Some((context.clock)());
             let end = serve(context, &connection, &tried.is_good).await;
@@ -174,7 +179,7 @@ async fn attempt_once(context: &mut Context, tried: &mut Tried) -> End {
 
 /// A connection by a certificate that has expired, which is good for its renewal and for nothing else.
 async fn renew_expired(context: &Context, tried: &mut Tried) -> End {
-    match connect(context, ALPN_RENEW, tried).await {
+    match connect(&context.options, &context.identity, ALPN_RENEW, tried).await {
         Ok(connection) => {
             let end = renewal::once(context, &connection).await;
             connection.close(VarInt::from_u32(end.code()), end.text().as_bytes());
@@ -185,11 +190,16 @@ async fn renew_expired(context: &Context, tried: &mut Tried) -> End {
 }
 
 /// A connection to the first address of the hub that gives one.
-async fn connect(context: &Context, alpn: &[u8], tried: &mut Tried) -> Result<Connection, End> {
-    let hub = context.options.hub.as_deref().unwrap_or(context.identity.hub());
+pub(crate) async fn connect(
+    options: &Options,
+    identity: &Identity,
+    alpn: &[u8],
+    tried: &mut Tried,
+) -> Result<Connection, End> {
+    let hub = options.hub.as_deref().unwrap_or(identity.hub());
     let unknown = |why: &dyn std::fmt::Display| End::Lost(format!("{hub}: no address of the hub: {why}"));
     let addresses = lookup_host(hub).await.map_err(|error| unknown(&error))?;
-    let config = tls::connection(&context.identity, alpn, context.options.congestion).map_err(End::Lost)?;
+    let config = tls::connection(identity, alpn, options.congestion).map_err(End::Lost)?;
     let mut end = unknown(&"the name has none");
     for address in addresses.take(HUB_ADDRESSES_MAX) {
         let endpoint = endpoint_for(address)?;
