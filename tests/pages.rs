@@ -20,6 +20,9 @@ const CRATES: [&str; 7] = [
 
 const RULES: &str = "deploy/prometheus/rules.yml";
 const RUNBOOK: &str = "deploy/RUNBOOK.md";
+/// Pages that are kept in English and in Russian.
+const TRANSLATED: [[&str; 2]; 2] = [["README.md", "README.ru.md"], [RUNBOOK, "deploy/RUNBOOK.ru.md"]];
+const DASHBOARDS: [&str; 2] = ["building", "fleet"];
 /// Where an installation puts the runbook.
 const INSTALLED_RUNBOOK: &str = "/usr/share/doc/kalitka/RUNBOOK.md";
 
@@ -60,6 +63,66 @@ fn the_metrics_are_those_that_the_runbook_documents() {
     let watched: BTreeSet<String> = metrics_in(&rules).into_iter().map(family).collect();
     let unknown: Vec<String> = watched.difference(&documented).cloned().collect();
     none("an alert on a metric that does not exist", &unknown);
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The first cells of the rows of tables that begin with `mark`.
+fn rows(page: &str, mark: &str) -> Vec<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix(mark));
+    rows.filter_map(|row| row.split(" |").next()).map(|cell| cell.trim_matches('`').to_owned()).collect()
+}
+
+/// The titles of the panels of a dashboard, in their order.
+fn panels(dashboard: &str) -> Vec<String> {
+    let dashboard = page(&format!("deploy/grafana/{dashboard}.json"));
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row");
+    panels.map(|panel| panel["title"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_metric_alert_and_panel_stands_in_the_runbook_in_both_languages() {
+    let rules = page(RULES);
+    let alerts: Vec<String> = rules.split("- alert: ").skip(1).map(|alert| alert.lines().next().unwrap().into()).collect();
+    let metrics = metrics_in(&page(RUNBOOK));
+    for runbook in TRANSLATED[1] {
+        let text = page(runbook);
+        assert_eq!(metrics_in(&text), metrics, "metrics in {runbook}");
+        assert_eq!(rows(&text, "| `Kalitka").len(), alerts.len());
+        let listed: Vec<String> = rows(&text, "| `Kalitka").iter().map(|rest| format!("Kalitka{rest}")).collect();
+        assert_eq!(listed, alerts, "alerts in {runbook}");
+        for dashboard in DASHBOARDS {
+            assert_eq!(rows(&text, &format!("| {dashboard} | ")), panels(dashboard), "panels of {dashboard} in {runbook}");
+        }
+    }
+}
+
+/// The blocks of code of a page, without comments, which are in the page's language.
+fn code(page: &str) -> Vec<String> {
+    let blocks = page.split("```").skip(1).step_by(2);
+    let bare = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
+    blocks.map(|block| block.lines().map(bare).collect::<Vec<_>>().join("\n")).collect()
+}
+
+#[test]
+fn pages_in_two_languages_have_the_same_headings_and_the_same_commands() {
+    for pair in TRANSLATED {
+        let [english, russian] = pair.map(page);
+        let levels = |page: &str| -> Vec<usize> {
+            let headings = page.lines().filter(|line| line.starts_with("# ") || line.starts_with("##"));
+            headings.map(|line| line.chars().take_while(|&c| c == '#').count()).collect()
+        };
+        assert_eq!(levels(&english), levels(&russian), "levels of the headings of {pair:?}");
+        let rows = |page: &str| page.lines().filter(|line| line.starts_with('|')).count();
+        assert_eq!(rows(&english), rows(&russian), "rows of the tables of {pair:?}");
+        for (english, russian) in code(&english).iter().zip(&code(&russian)) {
+            assert_eq!(english, russian, "a block of code of {pair:?}");
+        }
+        assert_eq!(code(&english).len(), code(&russian).len(), "blocks of code of {pair:?}");
+    }
 }
 
 #[test]

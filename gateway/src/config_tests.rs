@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 const EXAMPLE: &str = include_str!("../../deploy/gateway.example.toml");
 /// Stands in the example where a key belongs, so that nobody trusts a key of ours by leaving it there.
-const PLACEHOLDER: &str = "paste the line that keygen printed";
+const PLACEHOLDER: &str = "publishers = []";
 
 const EXECUTIONS: u64 = 100_000;
 const EXECUTIONS_IN_SOAK: u64 = 10_000_000;
@@ -17,14 +17,14 @@ fn key() -> String {
 
 /// The example as somebody has completed it.
 fn example() -> String {
-    EXAMPLE.replacen(PLACEHOLDER, &key(), 1)
+    EXAMPLE.replacen(PLACEHOLDER, &format!("publishers = [\"{}\"]", key()), 1)
 }
 
 #[test]
-fn example_is_a_valid_configuration_but_for_the_publishers_key() {
-    let error = Config::parse(EXAMPLE.as_bytes()).unwrap_err();
-    assert!(error.contains("snapshots.publishers") && error.contains("keygen"), "{error}");
+fn example_is_a_valid_configuration_and_trusts_nobody() {
+    assert_eq!(Config::parse(EXAMPLE.as_bytes()).unwrap().publishers().unwrap(), []);
     let config = Config::parse(example().as_bytes()).unwrap();
+    assert_eq!(config.publishers().unwrap().len(), 1);
     assert_eq!((config.udp.listen.port(), config.udp.workers, config.snapshots.poll_ms), (4700, 1, 250));
 }
 
