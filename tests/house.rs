@@ -85,7 +85,7 @@ const CLOCKS: [&str; 6] =
     ["gateway/src/clock.rs", "gateway/hub/src/clock.rs", "gateway/tools/", "loadgen/", "benches/", "tests/"];
 
 /// What may stand at the top of the repository.
-const TOP: [&str; 24] = [
+const TOP: [&str; 25] = [
     ".ci",
     ".git",
     ".gitignore",
@@ -97,6 +97,7 @@ const TOP: [&str; 24] = [
     "LICENSE-MIT",
     "Makefile",
     "README.md",
+    "README.ru.md",
     "SECURITY.md",
     "benches",
     "clippy.toml",
