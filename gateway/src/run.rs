@@ -24,7 +24,7 @@ use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Rec
 use crate::keys::{self, KeyBook};
 use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
 use crate::logs;
-use crate::metrics::{Collector, KernelDrops, OsdpTally, Tally, names};
+use crate::metrics::{Collector, KernelDrops, OsdpTally, Standings, Tally, names};
 use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys, LastCommands};
 use crate::published::Published;
 use crate::serial::{self, Wiring};
@@ -134,7 +134,8 @@ impl Ground {
         let adopter = Adopter::start(config, publishers, in_force, door.clone(), clock.clone())?;
         note_receive_buffer(sockets.receive_buffer, config.udp.receive_buffer_bytes);
         let texts = config.texts().map_err(Failure::Input)?;
-        let collector = collector.with(KernelDrops::of(sockets.inodes.clone(), sockets.address));
+        let standings = Standings { keys: keys.published(), views: Arc::clone(&views) };
+        let collector = collector.with(KernelDrops::of(sockets.inodes.clone(), sockets.address), standings);
         let surroundings = Surroundings { collector: Arc::new(collector), http, http_address, control };
         let ground = Self {
             trust,

@@ -13,13 +13,12 @@ use support::{CARD, READER, Site, snapshot};
 
 const DOCS: &str = include_str!("../../deploy/RUNBOOK.md");
 
-/// Name → (type, labels) of each row of the table in the docs.
+/// Name → (type, labels) of each row of the gateway's table in the docs.
 fn documented() -> BTreeMap<String, (String, String)> {
-    let rows = DOCS.lines().filter_map(|line| line.strip_prefix("| `kalitka_"));
-    // The hub has its own table there.
-    let rows = rows.filter(|row| !row.starts_with("hub_"));
+    let section = DOCS.split("\n## ").find_map(|section| section.strip_prefix("Metrics of the gateway\n")).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
     let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")).collect::<Vec<_>>());
-    cells.map(|cells| (format!("kalitka_{}", cells[0]), (cells[1].clone(), cells[2].clone()))).collect()
+    cells.map(|cells| (cells[1].clone(), (cells[2].clone(), cells[3].clone()))).collect()
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod kernel;
 mod line;
 pub(crate) mod names;
 mod osdp;
+mod shown;
+mod standing;
 mod tally;
 mod uplink;
 
@@ -28,6 +30,7 @@ pub(crate) use histogram::Histogram;
 pub(crate) use kernel::KernelDrops;
 pub(crate) use line::LineMetrics;
 pub(crate) use osdp::{OsdpTally, unanswered};
+pub(crate) use standing::{PortalStanding, ReaderStanding, Standings};
 pub(crate) use tally::{Count, Tally};
 use uplink::UplinkCopies;
 
@@ -46,6 +49,7 @@ pub(crate) struct Collector {
     uplink: UplinkCopies,
     copies: Vec<Copy>,
     kernel: Option<KernelDrops>,
+    standings: Standings,
 }
 
 /// One number of the workers and where its sum goes.
@@ -76,13 +80,22 @@ impl Collector {
         }
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         register();
-        Ok(Self { exporter, tallies, journal, osdp, uplink: UplinkCopies::of(uplink), copies: copies(), kernel: None })
+        Ok(Self {
+            exporter,
+            tallies,
+            journal,
+            osdp,
+            uplink: UplinkCopies::of(uplink),
+            copies: copies(),
+            kernel: None,
+            standings: Standings::default(),
+        })
     }
 
-    /// Has the kernel's `drops` collected too.
+    /// Has the kernel's `drops` collected too, and shows readers and portals as they stand in `standings`.
     #[must_use]
-    pub(crate) fn with(self, drops: KernelDrops) -> Self {
-        Self { kernel: Some(drops), ..self }
+    pub(crate) fn with(self, drops: KernelDrops, standings: Standings) -> Self {
+        Self { kernel: Some(drops), standings, ..self }
     }
 
     /// Copies the workers' counters, and keeps the exporter's memory bounded.
@@ -110,7 +123,19 @@ impl Collector {
         histogram::render(&mut text, (names::OSDP_BUS_SECONDS, BUS_HELP), std::iter::once(&self.osdp.bus));
         let decisions = std::iter::once(&self.osdp.decision);
         histogram::render(&mut text, (names::OSDP_DECISION_SECONDS, DECISION_HELP), decisions);
+        shown::render_readers(&mut text, &self.readers(now));
+        shown::render_portals(&mut text, &self.portals());
         text
+    }
+
+    /// How each reader stands that has a key, by number. Looked at for the caller: no worker is asked.
+    pub(crate) fn readers(&self, now: Duration) -> Vec<ReaderStanding> {
+        self.standings.readers(now)
+    }
+
+    /// What was decided at each portal of the snapshot in force, and besides.
+    pub(crate) fn portals(&self) -> Vec<PortalStanding> {
+        self.standings.portals(&self.tallies)
     }
 
     /// What the journal measures of itself.

@@ -12,6 +12,12 @@ pub(crate) const UDP_HAND_OVER_LOST: &str = "kalitka_udp_hand_over_lost_total";
 pub(crate) const UDP_RECEIVE_BUFFER: &str = "kalitka_udp_receive_buffer_bytes";
 pub(crate) const SESSION_INITIATIONS: &str = "kalitka_session_initiations_total";
 pub(crate) const SESSION_OPENED: &str = "kalitka_session_opened_total";
+pub(crate) const SESSIONS: &str = "kalitka_sessions";
+pub(crate) const READER_UP: &str = "kalitka_reader_up";
+pub(crate) const READER_ASKS: &str = "kalitka_reader_asks_total";
+pub(crate) const READER_ASKS_REPEATED: &str = "kalitka_reader_asks_repeated_total";
+pub(crate) const READER_CLOCK_DRIFT: &str = "kalitka_reader_clock_drift_ratio";
+pub(crate) const PORTAL_ASKS: &str = "kalitka_portal_asks_total";
 pub(crate) const ASK_GRANTED: &str = "kalitka_ask_granted_total";
 pub(crate) const ASK_DENIED: &str = "kalitka_ask_denied_total";
 pub(crate) const ASK_REPEATED: &str = "kalitka_ask_repeated_total";
@@ -235,4 +241,18 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (OSDP_POWER_FAILED, "1 while an OSDP device says that its power has failed, or has been away"),
     (OSDP_PORT_UP, "1 while an OSDP line's port is open"),
     (CERTIFICATE_EXPIRES, "When the gateway's certificate and its CA's expire, in seconds since 1970; 0 without them"),
+];
+
+/// What is rendered beside the exporter, with types and help texts.
+pub(crate) const RENDERED: &[(&str, &str, &str)] = &[
+    (SESSIONS, "gauge", "Readers that have a session in use"),
+    (READER_UP, "gauge", "1 while the reader is heard: it speaks each second, and counts as down after five"),
+    (READER_ASKS, "counter", "Asks decided, by reader"),
+    (READER_ASKS_REPEATED, "counter", "Asks that came again because their reader had no answer, by reader"),
+    (
+        READER_CLOCK_DRIFT,
+        "gauge",
+        "How much longer the reader's second is than the gateway's, by its pings; 0 until measured",
+    ),
+    (PORTAL_ASKS, "counter", "Asks decided, by the portal's place in the snapshot and by outcome"),
 ];

@@ -1,36 +1,14 @@
 //! What one worker counts: plain numbers with one writer, read by the collector once a second.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(crate) use kalitka_core::Count;
 use kalitka_core::DropReason;
 use kalitka_protocol::reason::Verdict;
 
 use super::histogram::Histogram;
+use super::standing::PortalCounts;
 use crate::udp::Sent;
-
-/// A number that one thread raises and others read.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Raises it. Two plain instructions instead of a locked one, because nobody else writes.
-    pub(crate) fn add(&self, more: u64) {
-        self.set(self.get().wrapping_add(more));
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The counters of one worker, on cache lines of its own (pairs of them: the prefetcher takes two at a time).
 #[derive(Debug)]
@@ -56,6 +34,7 @@ pub(crate) struct Tally {
     dropped: [Count; DropReason::ALL.len()],
     /// By the verdict's two bytes.
     verdicts: [[Count; 256]; 2],
+    pub(crate) portals: PortalCounts,
     /// From a datagram's receipt to its reply's sending, for datagrams that ask.
     pub(crate) service: Histogram,
 }
@@ -81,6 +60,7 @@ impl Tally {
             messages_no_room: Count::new(),
             dropped: [const { Count::new() }; DropReason::ALL.len()],
             verdicts: [const { [const { Count::new() }; 256] }; 2],
+            portals: PortalCounts::new(),
             service: Histogram::new(),
         }
     }

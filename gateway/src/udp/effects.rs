@@ -18,8 +18,10 @@ impl Worker {
             match *effect {
                 Effect::Decided(decided) => {
                     asked = true;
-                    tally.verdict(decided.decision.verdict).add(1);
-                    let holder = decided.decision.holder.and_then(|holder| holder_of(world.view?, holder));
+                    let decision = &decided.decision;
+                    tally.verdict(decision.verdict).add(1);
+                    tally.portals.count(decision.portal, decision.verdict);
+                    let holder = decision.holder.and_then(|holder| holder_of(world.view?, holder));
                     self.journal.decided(*at, decided, holder.unwrap_or_default());
                 }
                 Effect::AskRepeated { .. } => {
