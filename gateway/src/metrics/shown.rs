@@ -3,6 +3,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use kalitka_protocol::EpochId;
+
 use super::names;
 use super::standing::{PortalShown, PortalStanding, ReaderStanding};
 use crate::limits::READERS_SHOWN_MAX;
@@ -45,6 +47,16 @@ pub(super) fn render_portals(text: &mut String, portals: &[PortalStanding]) {
             };
             sample(text, names::PORTAL_ASKS, format_args!("{labels}"), counted(count));
         }
+    }
+    text.push('\n');
+}
+
+/// Appends which epoch is the present one.
+pub(super) fn render_epoch(text: &mut String, epoch: Option<EpochId>) {
+    head(text, names::OUTBOX_EPOCH);
+    match epoch {
+        Some(EpochId(epoch)) => sample(text, names::OUTBOX_EPOCH, format_args!("epoch=\"{epoch:016x}\""), 1.0),
+        None => sample(text, names::OUTBOX_EPOCH, format_args!("epoch=\"none\""), 0.0),
     }
     text.push('\n');
 }
@@ -119,6 +131,7 @@ mod tests {
         let mut text = String::new();
         render_readers(&mut text, &[]);
         render_portals(&mut text, &[]);
+        render_epoch(&mut text, None);
         for (name, kind, help) in names::RENDERED {
             assert!(text.contains(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")), "{name}");
         }
