@@ -65,6 +65,56 @@ fn the_metrics_are_those_that_the_runbook_documents() {
     none("an alert on a metric that does not exist", &unknown);
 }
 
+/// The cells of the tables in section `title` of the runbook, without titles and rules.
+fn table_of(title: &str) -> BTreeSet<Vec<String>> {
+    let runbook = fs::read_to_string(root().join(RUNBOOK)).unwrap();
+    let section = runbook.split("\n## ").find_map(|section| section.strip_prefix(title)?.strip_prefix('\n')).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let cells = rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches('`').to_owned()).collect::<Vec<_>>());
+    cells.filter(|cells| !["alert", "row"].contains(&cells[0].as_str())).collect()
+}
+
+#[test]
+fn every_alert_is_in_the_runbook_with_its_urgency_and_its_section() {
+    let rules = fs::read_to_string(root().join(RULES)).unwrap();
+    let part = |alert: &str, mark: &str| {
+        let line = alert.lines().find_map(|line| line.trim_start().strip_prefix(mark)).unwrap();
+        line.trim_matches('"').rsplit('#').next().unwrap().to_owned()
+    };
+    let alerts = rules.split("- alert: ").skip(1);
+    let expected: BTreeSet<[String; 3]> = alerts
+        .map(|alert| [alert.lines().next().unwrap().to_owned(), part(alert, "severity: "), part(alert, "runbook: ")])
+        .collect();
+    let anchor = |link: &str| link.rsplit('#').next().unwrap().trim_end_matches(')').to_owned();
+    let listed: BTreeSet<[String; 3]> =
+        table_of("Alerts").into_iter().map(|cells| [cells[0].clone(), cells[1].clone(), anchor(&cells[3])]).collect();
+    assert_eq!(listed, expected, "left: the runbook; right: the rules");
+}
+
+#[test]
+fn every_panel_is_in_the_runbook_with_what_it_shows() {
+    let mut expected = BTreeSet::new();
+    for name in ["building.json", "fleet.json"] {
+        let page = fs::read(root().join("deploy/grafana").join(name)).unwrap();
+        let dashboard: serde_json::Value = serde_json::from_slice(&page).unwrap();
+        let mut row = String::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let says = |key: &str| panel[key].as_str().unwrap().trim_end_matches('.').to_owned();
+            if panel["type"] == "row" {
+                row = says("title");
+            } else {
+                expected.insert(vec![row.clone(), says("title"), says("description")]);
+            }
+        }
+    }
+    // The quotes of code are no part of a cell's text.
+    let plain = |rows: BTreeSet<Vec<String>>| {
+        let cells = |cells: Vec<String>| cells.into_iter().map(|cell| cell.replace('`', "")).collect::<Vec<_>>();
+        rows.into_iter().map(cells).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(plain(table_of("Panels")), plain(expected), "left: the runbook; right: the dashboards");
+}
+
 #[test]
 fn every_link_on_every_page_leads_somewhere() {
     let mut breaches = Vec::new();

@@ -46,7 +46,7 @@ pub use orders::{OverlayEntry, OverlayFull, Standing, StandingOrders};
 pub use output::{CommandRefused, Decided, DropReason, Effect, Follows, Outcome, Output};
 pub use overlay::Overlay;
 pub use safety::Safety;
-pub use tally::{Count, ReaderTally};
+pub use tally::{Count, Counted, DecisionTally, Histogram, ReaderTally};
 pub use texts::{Line, Texts};
 pub use time::{ClockQuality, Now, Time, UnixSeconds};
 pub use timekeeper::{Reading, Reckoned, Timekeeper, Word};

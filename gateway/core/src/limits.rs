@@ -44,6 +44,8 @@ pub const READERS_REMEMBERED: usize = 4 * READERS_MAX;
 
 /// How often a worker looks for sessions whose time is over.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Portals at which decisions are counted one by one: the first of the snapshot's list. Those beyond are counted together.
+pub const PORTALS_COUNTED_MAX: usize = 128;
 /// Pauses between pings of which the mean says how fast a reader's clock runs: of half a minute in which nobody comes.
 pub const PULSES: u32 = 30;
 /// A shorter pause before a ping is none that a reader's clock has made: a datagram was late before it.

@@ -1,4 +1,7 @@
-//! What is counted of each reader: plain numbers with one writer, the worker that owns it, read by whoever shows them.
+//! What a worker counts and measures: plain numbers with one writer, read by whoever shows them.
+
+mod decisions;
+mod histogram;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -6,6 +9,9 @@ use core::time::Duration;
 use kalitka_protocol::message::Ping;
 
 use crate::pulse::Pulse;
+
+pub use decisions::{Counted, DecisionTally, Outcomes};
+pub use histogram::Histogram;
 
 /// A number that one thread raises and others read.
 #[derive(Debug, Default)]
@@ -35,7 +41,7 @@ impl Count {
     }
 }
 
-/// The numbers of one reader, on a cache line of their own: a datagram touches one line for them.
+/// The numbers of one reader, written by the worker that owns it, on a cache line of their own: a datagram touches one line for them.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct ReaderTally {
@@ -57,7 +63,8 @@ pub struct ReaderTally {
 const FALLING_BACK: u64 = 1 << 16;
 
 impl ReaderTally {
-    pub(crate) fn hear(&self, now: Duration) {
+    /// An authentic datagram of the reader has come at `now`, by the monotonic clock.
+    pub fn hear(&self, now: Duration) {
         self.heard.set(u64::try_from(now.as_millis()).unwrap_or(u64::MAX - 1) + 1);
     }
 

@@ -268,11 +268,11 @@ fn copies() -> Vec<Copy> {
     }));
     copies.extend(Grant::ALL.iter().map(|&rule| Copy {
         to: metrics::counter!(names::ASK_GRANTED, "rule" => rule.label()),
-        from: Box::new(move |tally| tally.verdict(Verdict::Grant(rule)).get()),
+        from: Box::new(move |tally| tally.decisions.verdict(Verdict::Grant(rule)).get()),
     }));
     copies.extend(Denial::ALL.iter().map(|&reason| Copy {
         to: metrics::counter!(names::ASK_DENIED, "reason" => reason.label()),
-        from: Box::new(move |tally| tally.verdict(Verdict::Deny(reason)).get()),
+        from: Box::new(move |tally| tally.decisions.verdict(Verdict::Deny(reason)).get()),
     }));
     copies
 }

@@ -3,10 +3,11 @@
 
 use std::fmt::{Display, Write as _};
 
+use kalitka_core::Counted;
 use kalitka_protocol::EpochId;
 
 use super::names;
-use super::standing::{PortalShown, PortalStanding, ReaderStanding};
+use super::standing::{PortalStanding, ReaderStanding};
 use crate::limits::READERS_SHOWN_MAX;
 
 /// Whose number a sample is that stands for all beyond the limit.
@@ -41,9 +42,9 @@ pub(super) fn render_portals(text: &mut String, portals: &[PortalStanding]) {
         for (outcome, count) in [("granted", *granted), ("denied", *denied)] {
             let label = |portal: &dyn Display| format!("portal=\"{portal}\",outcome=\"{outcome}\"");
             let labels = match portal {
-                PortalShown::Numbered(number) => label(number),
-                PortalShown::Other => label(&OTHER),
-                PortalShown::Unknown => label(&"unknown"),
+                Counted::Portal(number) => label(number),
+                Counted::Others => label(&OTHER),
+                Counted::Unknown => label(&"unknown"),
             };
             sample(text, names::PORTAL_ASKS, format_args!("{labels}"), counted(count));
         }
@@ -112,18 +113,18 @@ mod tests {
         render_readers(&mut text, &readers);
         for line in [
             "kalitka_reader_up{reader=\"1\"} 1",
-            "kalitka_reader_up{reader=\"256\"} 1",
+            "kalitka_reader_up{reader=\"128\"} 1",
             "kalitka_reader_up{reader=\"other\"} 0",
             "kalitka_reader_asks_total{reader=\"2\"} 10",
             "kalitka_reader_asks_total{reader=\"other\"} 30",
             "kalitka_reader_asks_repeated_total{reader=\"other\"} 3",
             "kalitka_reader_clock_drift_ratio{reader=\"2\"} 0.001",
             "kalitka_reader_clock_drift_ratio{reader=\"other\"} -0.07",
-            "kalitka_sessions 259",
+            "kalitka_sessions 131",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("\"257\""));
+        assert!(!text.contains("\"129\""));
     }
 
     #[test]
@@ -141,8 +142,7 @@ mod tests {
     fn portals_are_shown_by_number_and_outcome() {
         let of = |portal, granted, denied| PortalStanding { portal, granted, denied };
         let mut text = String::new();
-        let portals =
-            [of(PortalShown::Numbered(7), 1, 2), of(PortalShown::Other, 3, 4), of(PortalShown::Unknown, 0, 5)];
+        let portals = [of(Counted::Portal(7), 1, 2), of(Counted::Others, 3, 4), of(Counted::Unknown, 0, 5)];
         render_portals(&mut text, &portals);
         let counted: Vec<_> = text.lines().filter(|line| line.starts_with("kalitka_")).collect();
         let expected = [

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalitka_core::{Keys, ReaderTally, View};
+use kalitka_core::limits::PORTALS_COUNTED_MAX;
+use kalitka_core::tally::Outcomes;
+use kalitka_core::{Count, Counted, Keys, ReaderTally, View};
 use kalitka_protocol::ReaderId;
-use kalitka_protocol::reason::Verdict;
 
-use super::tally::{Count, Tally};
-use crate::limits::{PORTALS_SHOWN_MAX, READER_SILENT_AFTER};
+use super::tally::Tally;
+use crate::limits::READER_SILENT_AFTER;
 use crate::published::Published;
 
 /// How a reader stands that has a key.
@@ -50,60 +51,12 @@ impl ReaderStanding {
     }
 }
 
-/// Whose decisions are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PortalShown {
-    /// Of the portal in this place of the snapshot's list, from 0, below [`PORTALS_SHOWN_MAX`].
-    Numbered(u16),
-    /// Of all portals beyond.
-    Other,
-    /// Of asks whose portal nobody looked up: without a snapshot, of a reader that it does not know, stale.
-    Unknown,
-}
-
 /// What was decided at a portal since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PortalStanding {
-    pub(crate) portal: PortalShown,
+    pub(crate) portal: Counted,
     pub(crate) granted: u64,
     pub(crate) denied: u64,
-}
-
-/// Decisions by portal, of one worker.
-#[derive(Debug)]
-pub(crate) struct PortalCounts {
-    numbered: [[Count; 2]; PORTALS_SHOWN_MAX],
-    other: [Count; 2],
-    unknown: [Count; 2],
-}
-
-impl PortalCounts {
-    pub(super) const fn new() -> Self {
-        const ZERO: [Count; 2] = [Count::new(), Count::new()];
-        Self { numbered: [const { ZERO }; PORTALS_SHOWN_MAX], other: ZERO, unknown: ZERO }
-    }
-
-    /// Counts one decision.
-    pub(crate) fn count(&self, portal: Option<u16>, verdict: Verdict) {
-        let portal = portal.map_or(PortalShown::Unknown, PortalShown::of);
-        let [denied, granted] = self.of(portal);
-        if verdict.is_grant() { granted.add(1) } else { denied.add(1) }
-    }
-
-    /// The denials and grants there.
-    fn of(&self, portal: PortalShown) -> &[Count; 2] {
-        match portal {
-            PortalShown::Numbered(number) => self.numbered.get(usize::from(number)).unwrap_or(&self.other),
-            PortalShown::Other => &self.other,
-            PortalShown::Unknown => &self.unknown,
-        }
-    }
-}
-
-impl PortalShown {
-    fn of(place: u16) -> Self {
-        if usize::from(place) < PORTALS_SHOWN_MAX { Self::Numbered(place) } else { Self::Other }
-    }
 }
 
 /// Where readers and portals are found.
@@ -131,10 +84,16 @@ impl Standings {
     pub(super) fn portals(&self, tallies: &[Tally]) -> Vec<PortalStanding> {
         let view = self.views.load();
         let known = view.as_ref().map_or(0, |view| view.snapshot().model().portals.len());
-        let numbered = (0..=u16::MAX).take(known.min(PORTALS_SHOWN_MAX)).map(PortalShown::Numbered);
-        let shown = numbered.chain([PortalShown::Other, PortalShown::Unknown]);
-        let sum = |portal, verdict: usize| tallies.iter().map(|tally| tally.portals.of(portal)[verdict].get()).sum();
-        shown.map(|portal| PortalStanding { portal, granted: sum(portal, 1), denied: sum(portal, 0) }).collect()
+        let numbered = (0..=u16::MAX).take(known.min(PORTALS_COUNTED_MAX)).map(Counted::Portal);
+        let sum = |of, pick: fn(&Outcomes) -> &Count| {
+            tallies.iter().map(|tally| pick(tally.decisions.outcomes(of)).get()).sum()
+        };
+        let standing = |portal| PortalStanding {
+            portal,
+            granted: sum(portal, |outcomes| &outcomes.granted),
+            denied: sum(portal, |outcomes| &outcomes.denied),
+        };
+        numbered.chain([Counted::Others, Counted::Unknown]).map(standing).collect()
     }
 }
 
@@ -142,28 +101,11 @@ impl Standings {
 mod tests {
     use super::*;
     use kalitka_protocol::handshake::Psk;
-    use kalitka_protocol::reason::{Denial, Grant};
 
     #[test]
-    fn every_decision_is_counted_at_one_portal_and_those_beyond_the_limit_together() {
-        let limit = u16::try_from(PORTALS_SHOWN_MAX).unwrap();
-        let workers = [Tally::new(), Tally::new()];
-        let decide = |worker: usize, portal, verdict| workers[worker].portals.count(portal, verdict);
-        let (granted, denied) = (Verdict::Grant(Grant::AccessLevel), Verdict::Deny(Denial::NoAccess));
-        decide(0, Some(0), granted);
-        decide(1, Some(0), granted);
-        decide(1, Some(limit - 1), denied);
-        decide(0, Some(limit), denied);
-        decide(1, Some(u16::MAX), granted);
-        decide(0, None, denied);
-        // Without a snapshot no portal is known by number.
-        let shown = Standings::default().portals(&workers);
-        let of = |portal, granted, denied| PortalStanding { portal, granted, denied };
-        assert_eq!(shown, [of(PortalShown::Other, 1, 1), of(PortalShown::Unknown, 0, 1)]);
-        let sum =
-            |portal| workers.iter().map(|of| of.portals.of(portal).each_ref().map(Count::get)).collect::<Vec<_>>();
-        assert_eq!(sum(PortalShown::Numbered(0)), [[0, 1], [0, 1]]);
-        assert_eq!(sum(PortalShown::Numbered(limit - 1)), [[0, 0], [1, 0]]);
+    fn without_a_snapshot_no_portal_is_known_by_its_place() {
+        let shown = Standings::default().portals(&[Tally::new(), Tally::new()]);
+        assert_eq!(shown.iter().map(|of| of.portal).collect::<Vec<_>>(), [Counted::Others, Counted::Unknown]);
     }
 
     #[test]

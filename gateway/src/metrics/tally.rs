@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 pub(crate) use kalitka_core::Count;
-use kalitka_core::DropReason;
-use kalitka_protocol::reason::Verdict;
+use kalitka_core::{DecisionTally, DropReason, Histogram};
 
-use super::histogram::Histogram;
-use super::standing::PortalCounts;
 use crate::udp::Sent;
 
 /// The counters of one worker, on cache lines of its own (pairs of them: the prefetcher takes two at a time).
@@ -32,9 +29,7 @@ pub(crate) struct Tally {
     pub(crate) messages_skipped: Count,
     pub(crate) messages_no_room: Count,
     dropped: [Count; DropReason::ALL.len()],
-    /// By the verdict's two bytes.
-    verdicts: [[Count; 256]; 2],
-    pub(crate) portals: PortalCounts,
+    pub(crate) decisions: DecisionTally,
     /// From a datagram's receipt to its reply's sending, for datagrams that ask.
     pub(crate) service: Histogram,
 }
@@ -59,19 +54,13 @@ impl Tally {
             messages_skipped: Count::new(),
             messages_no_room: Count::new(),
             dropped: [const { Count::new() }; DropReason::ALL.len()],
-            verdicts: [const { [const { Count::new() }; 256] }; 2],
-            portals: PortalCounts::new(),
+            decisions: DecisionTally::new(),
             service: Histogram::new(),
         }
     }
 
     pub(crate) const fn dropped(&self, reason: DropReason) -> &Count {
         &self.dropped[reason as usize]
-    }
-
-    pub(crate) fn verdict(&self, verdict: Verdict) -> &Count {
-        let [granted, code] = verdict.to_bytes();
-        &self.verdicts[usize::from(granted & 1)][usize::from(code)]
     }
 
     /// Counts what became of datagrams to be sent.

@@ -19,8 +19,7 @@ impl Worker {
                 Effect::Decided(decided) => {
                     asked = true;
                     let decision = &decided.decision;
-                    tally.verdict(decision.verdict).add(1);
-                    tally.portals.count(decision.portal, decision.verdict);
+                    tally.decisions.count(decision);
                     let holder = decision.holder.and_then(|holder| holder_of(world.view?, holder));
                     self.journal.decided(*at, decided, holder.unwrap_or_default());
                 }
