@@ -11,6 +11,7 @@ use kalitka_benches::pair::forged_initiation;
 use kalitka_benches::table::{Bound, Table};
 use kalitka_benches::{NOW, Pair, READER, verified};
 use kalitka_core::View;
+use kalitka_loadgen::cpu::Reading;
 use kalitka_loadgen::oracle::{Identity, Oracle};
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::handshake::Psk;
@@ -27,6 +28,11 @@ const LARGE: u32 = 160_000;
 const RUNS: usize = 7;
 const ADOPTIONS: usize = 9;
 const FORGED: u32 = 100_000;
+/// Windows of asks with somebody who scrapes, each beside one without.
+const WINDOWS: usize = 9;
+const WINDOW: Duration = Duration::from_secs(2);
+/// Readers with keys besides the one that asks: as many as metrics show one by one.
+const READERS_SHOWN: u32 = 127;
 
 /// A reader that asks and waits for each answer.
 struct Caller {
@@ -219,6 +225,59 @@ fn forged(site: &Site, table: &mut Table) {
     table.row("a forged initiation", Bound::Below(1000.0), "ns", values.collect());
 }
 
+/// What a window of asks was like.
+struct Window {
+    /// CPU of the thread that serves metrics.
+    serving: Duration,
+    /// CPU of the worker, an answer.
+    worker_ns: f64,
+    longest: Duration,
+}
+
+/// Asks for [`WINDOW`], with or without somebody who scrapes each second.
+fn window(site: &mut Site, caller: &mut Caller, card: CardRead, is_scraped: bool) -> Window {
+    let pid = site.gateway().id();
+    let (before, since) = (Reading::of(pid).unwrap(), Instant::now());
+    let (mut answers, mut longest_took) = (0_u32, Duration::ZERO);
+    std::thread::scope(|scope| {
+        let site = &*site;
+        let mut scraped = if is_scraped { 0 } else { WINDOW.as_secs() };
+        while since.elapsed() < WINDOW {
+            // In the middle of each second.
+            if since.elapsed() > Duration::from_millis(scraped * 1000 + 500) {
+                scraped += 1;
+                scope.spawn(|| assert_eq!(site.get("/metrics").0, 200));
+            }
+            longest_took = longest_took.max(caller.ask(card).took);
+            answers += 1;
+        }
+    });
+    let used = Reading::of(pid).unwrap().since(&before);
+    let of = |name: &str| used.iter().filter(|thread| thread.name == name).map(|thread| thread.cpu).sum::<Duration>();
+    let worker_ns = of("udp-0").as_secs_f64() * 1e9 / f64::from(answers);
+    Window { serving: of("kalitka-gateway"), worker_ns, longest: longest_took }
+}
+
+/// What it costs to be scraped each second: with a page of as many readers as are shown one by one.
+fn scraping(site: &mut Site, table: &mut Table, caller: &mut Caller, card: CardRead) {
+    for reader in 10_000..10_000 + READERS_SHOWN {
+        site.ask(&["reader", "add", &reader.to_string()]);
+    }
+    let series = site.get("/metrics").1.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).count();
+    caller.ask(card);
+    let pairs: Vec<_> =
+        (0..WINDOWS).map(|_| [true, false].map(|is_scraped| window(site, caller, card, is_scraped))).collect();
+    let each = |of: &dyn Fn(&Window, &Window) -> f64| pairs.iter().map(|[with, without]| of(with, without)).collect();
+    let seconds = WINDOW.as_secs_f64();
+    let serving = |of: &Window| of.serving.as_secs_f64() / seconds * 100.0;
+    let cpu = each(&|with, without| serving(with) - serving(without));
+    table.row(&format!("CPU of a scrape of {series} series each second, of one core"), Bound::Below(2.0), "%", cpu);
+    let worker = each(&|with, without| (with.worker_ns / without.worker_ns - 1.0) * 100.0);
+    table.row("CPU of the worker an answer, scraped each second, more than not", Bound::Below(2.0), "%", worker);
+    let longest = each(&|with, without| millis(with.longest) - millis(without.longest));
+    table.row("longest answer, scraped each second, more than not", Bound::Below(1.0), "ms", longest);
+}
+
 fn main() {
     let mut small = Site::new(SMALL);
     let (psk, card, oracle) = enrolled(&mut small);
@@ -230,6 +289,7 @@ fn main() {
     table.row("resident memory, 10,000 entries", Bound::Below(32.0), "MiB", vec![resident_mib(&mut small)]);
     let mut caller = Caller::new(&small, &psk);
     stall(&mut small, table, &mut caller, card, "longest stall more than without, 10,000 entries");
+    scraping(&mut small, table, &mut caller, card);
     forged(&small, table);
     drop(small);
     let mut large = Site::new(LARGE);

@@ -47,6 +47,10 @@ pub(crate) const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) const PROC_NET_UDP_MAX: u64 = 8 << 20;
 /// Age of a heartbeat at which a worker counts as stuck.
 pub(crate) const WORKER_STUCK_AFTER: Duration = Duration::from_secs(2);
+/// How long a reader that has a key may be silent before it counts as down: it speaks each second (SPEC 10.4).
+pub(crate) const READER_SILENT_AFTER: Duration = Duration::from_secs(5);
+/// Readers that metrics show one by one: the lowest numbers. Those beyond are shown together.
+pub(crate) const READERS_SHOWN_MAX: usize = 128;
 /// Stamps on their way to the keeper.
 pub(crate) const STAMPS_WAITING_MAX: usize = 1024;
 /// Least time between two writings of the stamp file.

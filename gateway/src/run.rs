@@ -20,11 +20,11 @@ use crate::config::{self, Config, SafeMode};
 use crate::control::{Desk, Status, UplinkStatus};
 use crate::failure::Failure;
 use crate::http::{self, Surface};
-use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Recorder, Ring, SafetyFile, Setup, Work};
+use crate::journal::{self, Door, Journal, JournalStatus, Kept, Recorder, Ring, SafetyFile, Setup, Work};
 use crate::keys::{self, KeyBook};
 use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
 use crate::logs;
-use crate::metrics::{Collector, KernelDrops, OsdpTally, Tally, names};
+use crate::metrics::{Collector, KernelDrops, Measured, Standings, names};
 use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys, LastCommands};
 use crate::published::Published;
 use crate::serial::{self, Wiring};
@@ -80,10 +80,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
 /// What the threads are made of: all that may fail has not.
 struct Ground {
     trust: Trust,
-    tallies: Arc<[Tally]>,
-    journal_tally: Arc<JournalTally>,
-    uplink_tally: Arc<kalitka_uplink::Tally>,
-    osdp_tally: Arc<OsdpTally>,
+    measured: Measured,
     device_keys: Arc<DeviceKeys>,
     last_commands: Arc<LastCommands>,
     keys: Arc<KeyBook>,
@@ -112,11 +109,8 @@ struct Surroundings {
 impl Ground {
     fn open(config: &Config, clock: &Clock) -> Result<(Self, Surroundings), Failure> {
         let mut trust = Trust::of(config)?;
-        let tallies: Arc<[Tally]> = (0..config.udp.workers).map(|_| Tally::new()).collect();
-        let (journal_tally, uplink_tally) = (Arc::new(JournalTally::new()), Arc::default());
-        let osdp_tally = OsdpTally::new();
-        let copied = (Arc::clone(&tallies), Arc::clone(&journal_tally));
-        let collector = Collector::install(copied.0, copied.1, Arc::clone(&osdp_tally), Arc::clone(&uplink_tally))?;
+        let measured = Measured::new(config.udp.workers);
+        let collector = Collector::install(measured.clone())?;
         let device_keys = Arc::new(osdp::open_keys(&config.state)?);
         let last_commands = Arc::new(osdp::open_commands(&config.state, &config.osdp)?);
         let keys = Arc::new(KeyBook::open(config.state.join(keys::FILE_NAME))?);
@@ -131,17 +125,16 @@ impl Ground {
         let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
         let publishers = std::mem::take(&mut trust.publishers);
         let in_force = (Arc::clone(&views), Arc::clone(&overlay));
-        let adopter = Adopter::start(config, publishers, in_force, door.clone(), clock.clone())?;
+        let plans = Arc::clone(&measured.plans);
+        let adopter = Adopter::start(config, publishers, in_force, (door.clone(), clock.clone()), plans)?;
         note_receive_buffer(sockets.receive_buffer, config.udp.receive_buffer_bytes);
         let texts = config.texts().map_err(Failure::Input)?;
-        let collector = collector.with(KernelDrops::of(sockets.inodes.clone(), sockets.address));
+        let standings = Standings { keys: keys.published(), views: Arc::clone(&views) };
+        let collector = collector.with(KernelDrops::of(sockets.inodes.clone(), sockets.address), standings);
         let surroundings = Surroundings { collector: Arc::new(collector), http, http_address, control };
         let ground = Self {
             trust,
-            tallies,
-            journal_tally,
-            uplink_tally,
-            osdp_tally,
+            measured,
             device_keys,
             last_commands,
             keys,
@@ -191,7 +184,7 @@ struct Started {
 }
 
 fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result<Started, Failure> {
-    let Ground { trust, tallies, keys, keeper, overlay, views, sockets, wiring, texts, .. } = ground;
+    let Ground { trust, measured, keys, keeper, overlay, views, sockets, wiring, texts, .. } = ground;
     let Ground { recorders, door, ring, adopter, .. } = ground;
     let shared = Arc::new(Shared {
         clock: clock.clone(),
@@ -201,7 +194,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         texts,
         fall_back_after_ms: config.readers.fall_back_after_ms,
         spin: config.spin(),
-        tallies,
+        tallies: measured.workers,
         lines: wiring.lines.clone(),
     });
     let (taken, stamps_taken) = sync_channel(STAMPS_WAITING_MAX);
@@ -215,7 +208,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         boots: Boots::of(&stamps),
         udp,
         clock: clock.clone(),
-        tally: ground.osdp_tally,
+        tally: measured.osdp,
     };
     let (counter, lines) = osdp::start(beginning, died)?;
     drop(taken);
@@ -241,7 +234,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
         head,
         live,
         status,
-        tally: ground.journal_tally,
+        tally: measured.journal,
     });
     let journal = thread::spawn_on(config.journal.core, "journal", died, move || journal.run())?;
     let keeper_clock = clock.clone();
@@ -251,7 +244,7 @@ fn start(config: &Config, ground: Ground, clock: &Clock, died: &Ended) -> Result
     let uplink = trust.enrolled.then(|| Uplink {
         options: uplink::options(config),
         port: uplink::port(door.clone(), orders.clone(), committed, uplink_state),
-        tally: ground.uplink_tally,
+        tally: measured.uplink,
         clock: clock.clone(),
     });
     let threads = Threads { serial, workers, lines, door, journal, keeper, orders, adopter };

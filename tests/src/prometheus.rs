@@ -52,13 +52,18 @@ impl Prometheus {
     /// Starts one in `folder` that scrapes `targets`, and waits until it is ready.
     #[must_use]
     pub fn start(folder: &Path, targets: &[&str]) -> Self {
+        Self::start_with(folder, targets, &rules_folder().join("rules.yml"))
+    }
+
+    /// The same with other `rules`.
+    #[must_use]
+    pub fn start_with(folder: &Path, targets: &[&str], rules: &Path) -> Self {
         let address = free_address();
         let (config, data) = (folder.join("prometheus.yml"), folder.join("prometheus"));
-        let rules = rules_folder().join("rules.yml");
         let page = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [{:?}]\nscrape_configs:\n  - job_name: \
              kalitka\n    static_configs: [{{ targets: {targets:?} }}]\n",
-            text(&rules)
+            text(rules)
         );
         fs::write(&config, page).unwrap();
         let args = [
@@ -107,6 +112,45 @@ impl Prometheus {
     }
 }
 
+/// The rules of `page` with every duration `haste` times as short: for how long something must hold, how far back is looked, how
+/// long events have waited. Nothing else of them is changed.
+#[must_use]
+pub fn hastened(page: &str, haste: u32) -> String {
+    const MARKS: [&str; 4] = ["for: ", "[", " offset ", "oldest_unacknowledged_seconds > "];
+    let mut hastened = String::new();
+    let mut rest = page;
+    while !rest.is_empty() {
+        let next = MARKS.iter().filter_map(|mark| Some(rest.find(mark)? + mark.len())).min().unwrap_or(rest.len());
+        let (before, behind) = rest.split_at(next);
+        let end = behind.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(behind.len());
+        let (word, after) = behind.split_at(end);
+        hastened.push_str(before);
+        match millis(word) {
+            // Of seconds as a plain number less than one is not worth to be told apart.
+            Some(ms) if word.ends_with(|c: char| c.is_ascii_digit()) => {
+                write!(hastened, "{}", (ms / 1000).div_ceil(haste)).unwrap();
+            }
+            Some(ms) => write!(hastened, "{}ms", ms.div_ceil(haste)).unwrap(),
+            None => hastened.push_str(word),
+        }
+        rest = after;
+    }
+    hastened
+}
+
+/// How long `word` is, as Prometheus writes durations; a plain number is of seconds.
+fn millis(word: &str) -> Option<u32> {
+    let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &word[digits.len()..] {
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    digits.parse::<u32>().ok()?.checked_mul(unit)
+}
+
 /// An address on which nobody listens by now.
 fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
@@ -121,4 +165,34 @@ fn encode(query: &str) -> String {
         }
     }
     encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_hastened_and_nothing_else_is() {
+        let page = "expr: rate(a:rate5m[15m]) > 3 * (b offset 1d) and c[x] > 600\n  for: 5m\n - alert: Kalitka\nfor: 0m\n\
+                    expr: kalitka_outbox_oldest_unacknowledged_seconds > 600 and d > 30\nfor: 30s\n";
+        let expected = "expr: rate(a:rate5m[30000ms]) > 3 * (b offset 2880000ms) and c[x] > 600\n  for: 10000ms\n - alert: \
+                        Kalitka\nfor: 0ms\nexpr: kalitka_outbox_oldest_unacknowledged_seconds > 20 and d > 30\nfor: 1000ms\n";
+        assert_eq!(hastened(page, 30), expected);
+    }
+
+    #[test]
+    fn hastened_rules_are_the_shipped_ones_but_for_durations() {
+        let page = fs::read_to_string(rules_folder().join("rules.yml")).unwrap();
+        let without_numbers = |page: &str| {
+            let words = page.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| millis(word).is_none());
+            words.filter(|word| !word.ends_with("ms")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let hasty = hastened(&page, 30);
+        assert_eq!(without_numbers(&hasty), without_numbers(&page));
+        assert_eq!(hasty.lines().count(), page.lines().count());
+        let changed = hasty.lines().zip(page.lines()).filter(|(hasty, page)| hasty != page).map(|(_, page)| page);
+        let is_duration =
+            |line: &&str| ["for: ", "[", "oldest_unacknowledged_seconds > "].iter().any(|mark| line.contains(mark));
+        assert_eq!(changed.filter(|line| !is_duration(line)).count(), 0);
+    }
 }

@@ -2,7 +2,7 @@
 
 use kalitka_protocol::limits::DATAGRAM_MAX;
 use kalitka_protocol::message::{
-    Answer, Ask, CommandResult, Done, ListAsk, ListEntries, ListPage, ListStatus, Message, Pong,
+    Answer, Ask, CommandResult, Done, ListAsk, ListEntries, ListPage, ListStatus, Message, Ping, Pong,
 };
 use kalitka_protocol::upstream::CommandOutcome;
 use kalitka_protocol::wire::{NoRoom, Writer};
@@ -13,20 +13,24 @@ use crate::commands::Commands;
 use crate::decide::decide;
 use crate::limits::ANSWER_LEN_MAX;
 use crate::output::{Decided, Effect, Effects};
+use crate::pulse::Pulse;
 use crate::requests::{Request, Requests};
+use crate::tally::ReaderTally;
 use crate::texts::Line;
-use crate::time::Time;
+use crate::time::Now;
 use crate::worker::World;
 
 /// One datagram's exchange with one reader.
 pub(crate) struct Exchange<'a> {
     pub(crate) world: &'a World<'a>,
-    pub(crate) now: Time,
+    pub(crate) now: Now,
     pub(crate) reader: ReaderId,
     pub(crate) boot: BootId,
     pub(crate) answers: &'a mut Answers,
     pub(crate) commands: &'a mut Commands,
     pub(crate) effects: &'a mut Effects,
+    pub(crate) tally: &'a ReaderTally,
+    pub(crate) pulse: &'a mut Pulse,
 }
 
 impl Exchange<'_> {
@@ -49,8 +53,14 @@ impl Exchange<'_> {
         let reader = self.reader;
         match request {
             Request::Ask(ask) => return self.answer(ask, replies),
-            Request::ListAsk(ask) => return not_available(ask).emit(replies),
-            Request::Ping(ping) => return Message::Pong(Pong { token: ping.token }).emit(replies),
+            Request::ListAsk(ask) => {
+                self.pulse.asked(self.now.monotonic);
+                return not_available(ask).emit(replies);
+            }
+            Request::Ping(ping) => {
+                self.note_ping(ping);
+                return Message::Pong(Pong { token: ping.token }).emit(replies);
+            }
             // Its receipt means durable, and comes when it is.
             Request::Report(report) => {
                 let follows = self.answers.followed(report.boot, report.request);
@@ -59,6 +69,13 @@ impl Exchange<'_> {
             Request::Done(done) => self.done(*done),
         }
         Ok(())
+    }
+
+    fn note_ping(&mut self, ping: &Ping) {
+        self.tally.ping(ping);
+        if let Some(second) = self.pulse.pinged(self.now.monotonic) {
+            self.tally.measured(second);
+        }
     }
 
     /// Ends the command under way that the reader says is done, or only tells of another.
@@ -76,12 +93,15 @@ impl Exchange<'_> {
 
     /// Answers a new ask by decision and a repeated one from memory.
     fn answer(&mut self, ask: &Ask, replies: &mut Writer<'_>) -> Result<(), NoRoom> {
+        self.pulse.asked(self.now.monotonic);
         if let Some(given) = self.answers.find(self.boot, ask) {
+            self.tally.repeats.add(1);
             self.effects.note(Effect::AskRepeated { reader: self.reader });
             return replies.put(given);
         }
         let World { view, overlay, .. } = *self.world;
-        let decision = decide(view, overlay, self.reader, ask, self.now);
+        let decision = decide(view, overlay, self.reader, ask, self.now.time());
+        self.tally.asks.add(1);
         let (line, tone) = Line::of(decision.verdict);
         let answer = Message::Answer(Answer {
             request: ask.request,

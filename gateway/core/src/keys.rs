@@ -1,9 +1,12 @@
 //! The table of readers' keys: made whole by the shell, replaced whole when a reader is added, rekeyed or revoked.
 
+use std::sync::Arc;
+
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::handshake::{Psk, TagKeys};
 
 use crate::limits::READERS_MAX;
+use crate::tally::ReaderTally;
 
 /// What is known of one reader's key. The keys of its tags are derived once, so that a forged initiation costs one hash.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub struct ReaderKeys {
     pub psk: Psk,
     /// The keys of its handshake tags.
     pub tags: TagKeys,
+    /// What is counted of the reader: it goes on under its next key.
+    pub tally: Arc<ReaderTally>,
 }
 
 /// The keys of all readers, immutable. A change is a new table with another version.
@@ -47,7 +52,7 @@ impl Keys {
             .into_iter()
             .map(|(reader, psk)| {
                 let tags = TagKeys::new(&psk);
-                ReaderKeys { reader, psk, tags }
+                ReaderKeys { reader, psk, tags, tally: Arc::default() }
             })
             .collect();
         readers.sort_unstable_by_key(|keys| keys.reader);
@@ -61,6 +66,17 @@ impl Keys {
             Some(pair) => Err(KeysError::Twice(pair[0].reader)),
             None => Ok(Self { version, readers }),
         }
+    }
+
+    /// The same table, in which what is counted of the readers that `before` has too goes on.
+    #[must_use]
+    pub fn with_tallies_of(mut self, before: &Self) -> Self {
+        for keys in &mut self.readers {
+            if let Some(known) = before.get(keys.reader) {
+                keys.tally = Arc::clone(&known.tally);
+            }
+        }
+        self
     }
 
     /// The table's version. An empty default table has version 0.
@@ -95,6 +111,16 @@ mod tests {
         let keys = table([9, 1, 5]).unwrap();
         assert!([1, 5, 9].iter().all(|&reader| keys.get(ReaderId(reader)).is_some_and(|of| of.reader.0 == reader)));
         assert!([0, 2, 10].iter().all(|&reader| keys.get(ReaderId(reader)).is_none()));
+    }
+
+    #[test]
+    fn what_is_counted_of_a_reader_goes_on_in_the_next_table_and_under_another_key() {
+        let before = table([1, 5]).unwrap();
+        let other = [1, 2].map(|reader| (ReaderId(reader), Psk::new([2; 32])));
+        let after = Keys::new(2, other).unwrap().with_tallies_of(&before);
+        let tally = |keys: &Keys, reader| Arc::clone(&keys.get(ReaderId(reader)).unwrap().tally);
+        assert!(Arc::ptr_eq(&tally(&before, 1), &tally(&after, 1)));
+        assert!(!Arc::ptr_eq(&tally(&before, 5), &tally(&after, 2)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use kalitka_protocol::limits::{
     ANSWER_LEN, COMMAND_AGE_MAX, DATAGRAM_MAX, HANDSHAKE_LEN, INITIATION_INTERVAL_MIN, MESSAGE_HEADER_LEN,
-    MESSAGES_MAX, OLD_SESSION_LIFE, SESSION_AGE_MAX, TEXT_MAX,
+    MESSAGES_MAX, OLD_SESSION_LIFE, PING_INTERVAL, SESSION_AGE_MAX, TEXT_MAX,
 };
 
 /// Bits of a session's number that name its worker: the lowest.
@@ -44,6 +44,14 @@ pub const READERS_REMEMBERED: usize = 4 * READERS_MAX;
 
 /// How often a worker looks for sessions whose time is over.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Portals at which decisions are counted one by one: the first of the snapshot's list. Those beyond are counted together.
+pub const PORTALS_COUNTED_MAX: usize = 128;
+/// Pauses between pings of which the mean says how fast a reader's clock runs: of half a minute in which nobody comes.
+pub const PULSES: u32 = 30;
+/// A shorter pause before a ping is none that a reader's clock has made: a datagram was late before it.
+pub const PULSE_MIN: Duration = Duration::from_millis(400);
+/// A longer one likewise: a ping was lost in it.
+pub const PULSE_MAX: Duration = Duration::from_millis(1600);
 /// Age at which a session's keys are forgotten: until then its datagrams are refused by name.
 pub const SESSION_KEPT_MAX: Duration = SESSION_AGE_MAX.saturating_add(OLD_SESSION_LIFE);
 
@@ -77,4 +85,5 @@ const _: () = {
     assert!(COMMANDS_MAX <= EFFECTS_MAX);
     assert!(COMMAND_REPEAT.as_millis() < COMMAND_AGE_MAX.as_millis());
     assert!(PLAN_SECONDS_MAX >= WEEK_SECONDS);
+    assert!(PULSE_MIN.as_millis() < PING_INTERVAL.as_millis() && PULSE_MAX.as_millis() < 2 * PING_INTERVAL.as_millis());
 };

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use kalitka_protocol::handshake::Psk;
 use kalitka_protocol::limits::{INITIATION_INTERVAL_MIN, OLD_SESSION_LIFE};
@@ -10,9 +11,12 @@ use subtle::ConstantTimeEq;
 
 use crate::asks::Answers;
 use crate::commands::Commands;
+use crate::keys::ReaderKeys;
 use crate::limits::SESSION_KEPT_MAX;
 use crate::output::DropReason;
+use crate::pulse::Pulse;
 use crate::session::Session;
+use crate::tally::ReaderTally;
 
 /// One reader. Its three sessions are: *pending*, agreed on but unused; *current*, used by the reader and to answer it;
 /// *old*, the one before, of which datagrams on their way are still opened.
@@ -32,6 +36,9 @@ pub(crate) struct Reader {
     pub(crate) commands: Commands,
     /// When the worker has been told that the reader's commands are due.
     pub(crate) due: Option<Duration>,
+    /// What others see of the reader.
+    pub(crate) tally: Arc<ReaderTally>,
+    pub(crate) pulse: Pulse,
 }
 
 /// Which of a reader's sessions a number names.
@@ -43,19 +50,20 @@ pub(crate) enum Which {
 }
 
 impl Reader {
-    pub(crate) fn new(id: ReaderId, psk: &Psk, stamp: Option<Stamp>) -> Self {
-        let psk = psk.clone();
+    pub(crate) fn new(keys: &ReaderKeys, stamp: Option<Stamp>) -> Self {
         let (initiated, pending, current, old) = (None, None, None, None);
         let (answers, commands, due) = (None, Commands::default(), None);
-        Self { id, psk, stamp, initiated, pending, current, old, answers, commands, due }
+        let (id, psk, tally, pulse) = (keys.reader, keys.psk.clone(), Arc::clone(&keys.tally), Pulse::default());
+        tally.set_session(false);
+        Self { id, psk, stamp, initiated, pending, current, old, answers, commands, due, tally, pulse }
     }
 
-    /// Takes `psk` as the reader's key. With another key than before, all begins anew, and what was is given back: no
+    /// Takes `keys` as the reader's. With another key than before, all begins anew, and what was is given back: no
     /// initiation made under the former key can come back under this one, no answer that was given to whoever held it is
     /// given again, and no command that was meant for them is carried out.
-    pub(crate) fn rekey(&mut self, psk: &Psk) -> Option<Self> {
-        let is_other = !bool::from(self.psk.as_bytes().ct_eq(psk.as_bytes()));
-        is_other.then(|| core::mem::replace(self, Self::new(self.id, psk, None)))
+    pub(crate) fn rekey(&mut self, keys: &ReaderKeys) -> Option<Self> {
+        let is_other = !bool::from(self.psk.as_bytes().ct_eq(keys.psk.as_bytes()));
+        is_other.then(|| core::mem::replace(self, Self::new(keys, None)))
     }
 
     /// Takes the stamp of an authentic initiation, or refuses it and stays as it was.
@@ -117,6 +125,8 @@ impl Reader {
             let boot = session.boot;
             self.old = self.current.replace(session).filter(|old| old.boot == boot).map(|old| (old, now));
             self.commands.hurry();
+            self.pulse.interrupted();
+            self.tally.set_session(true);
         }
     }
 
@@ -124,7 +134,9 @@ impl Reader {
     pub(crate) fn retire(&mut self, now: Duration) {
         let over = |session: &mut Box<Session>| session.age(now) >= SESSION_KEPT_MAX;
         self.pending.take_if(over);
-        self.current.take_if(over);
+        if self.current.take_if(over).is_some() {
+            self.tally.set_session(false);
+        }
         self.old.take_if(|(_, replaced)| !is_kept(*replaced, now));
     }
 }

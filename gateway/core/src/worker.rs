@@ -12,7 +12,7 @@ use kalitka_protocol::{BootId, LogId, ReaderId, Stamp};
 use snow::params::NoiseParams;
 
 use crate::handshake;
-use crate::keys::{Keys, ReaderKeys};
+use crate::keys::Keys;
 use crate::limits::{COMMANDS_MAX, READERS_MAX, SWEEP_INTERVAL, WORKERS_MAX};
 use crate::output::{CommandRefused, Effect, Output};
 use crate::overlay::Overlay;
@@ -218,20 +218,20 @@ impl Worker {
                 give_up_all(gone, &mut self.ended);
             }
         }
-        for ReaderKeys { reader, psk, .. } in keys.iter() {
-            if self.owner(*reader) != self.index {
+        for keys in keys.iter() {
+            if self.owner(keys.reader) != self.index {
                 continue;
             }
-            let stamp = self.stamps.remove(reader);
-            let index = self.places.get(reader).copied();
+            let stamp = self.stamps.remove(&keys.reader);
+            let index = self.places.get(&keys.reader).copied();
             match index.and_then(|index| self.readers.get_mut(usize::from(index))) {
                 Some(Some(known)) => {
-                    if let Some(former) = known.rekey(psk) {
+                    if let Some(former) = known.rekey(keys) {
                         self.due.retain(|&(_, of)| Some(of) != index);
                         give_up_all(former, &mut self.ended);
                     }
                 }
-                _ => self.seat(Reader::new(*reader, psk, stamp)),
+                _ => self.seat(Reader::new(keys, stamp)),
             }
         }
         // Stamps are told of before the first table only: readers that come later have keys that were never used.

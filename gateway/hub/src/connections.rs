@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub(crate) since_us: i64,
     /// The highest order number of this connection's events that was acknowledged; 0 for none.
     pub(crate) acknowledged: AtomicU64,
+    /// How long the first event of the newest batch that was acknowledged had waited, in microseconds.
+    pub(crate) lag_us: AtomicU64,
 }
 
 impl Connection {
@@ -104,6 +106,12 @@ impl Connections {
         self.living().get(&building).cloned()
     }
 
+    /// How long events wait of the gateway that is furthest behind.
+    pub(crate) fn worst_lag(&self) -> Duration {
+        let lags = self.living().values().map(|connection| connection.lag_us.load(Ordering::Relaxed)).max();
+        Duration::from_micros(lags.unwrap_or(0))
+    }
+
     /// Every living connection, by building.
     pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
         self.living().values().cloned().collect()
@@ -146,6 +154,13 @@ impl Connection {
     /// Notes that everything up to `order` is acknowledged.
     pub(crate) fn note_acknowledged(&self, order: u64) {
         self.acknowledged.fetch_max(order, Ordering::Relaxed);
+    }
+
+    /// Notes that an event which happened at `wall_us` is durable at `now_us`, both in microseconds since 1970. Where the gateway's
+    /// clock is ahead it has not waited.
+    pub(crate) fn note_lag(&self, wall_us: i64, now_us: i64) {
+        let waited = now_us.saturating_sub(wall_us);
+        self.lag_us.store(u64::try_from(waited).unwrap_or(0), Ordering::Relaxed);
     }
 }
 

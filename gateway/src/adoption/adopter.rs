@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::journal::{Door, Work};
 use crate::limits::{ADOPT_AGAIN_AFTER, ADOPTER_NICENESS, SCHEDULE_TICK};
-use crate::metrics::names;
+use crate::metrics::{Histogram, names};
 use crate::published::Published;
 use crate::thread;
 use crate::timekeeping::{Timekeeping, Turn};
@@ -166,6 +166,8 @@ pub(crate) struct Adopter {
     views: Arc<Published<View>>,
     overlay: Arc<Overlay>,
     journal: Door,
+    /// How long plans take to build.
+    plans: Arc<Histogram>,
     /// An adoption that the journal had no room for yet.
     unrecorded: Option<Work>,
     in_force: Option<Arc<View>>,
@@ -183,8 +185,8 @@ impl Adopter {
         config: &Config,
         publishers: Vec<PublisherKey>,
         (views, overlay): (Arc<Published<View>>, Arc<Overlay>),
-        journal: Door,
-        clock: Clock,
+        (journal, clock): (Door, Clock),
+        plans: Arc<Histogram>,
     ) -> Result<Self, Failure> {
         let mut shelf = Shelf::open(&config.state)?;
         let kept = shelf.load(&publishers, config.building);
@@ -206,6 +208,7 @@ impl Adopter {
             views,
             overlay,
             journal,
+            plans,
             unrecorded: None,
             in_force: None,
             standing,
@@ -381,12 +384,13 @@ impl Adopter {
 
     /// The view is there before time is what it was built for, and has a plan for both until then.
     fn publish(&mut self, snapshot: Arc<Snapshot>, turn: Turn) {
-        let stale_from = self.staleness.from(snapshot.header().created);
+        let (stale_from, begun) = (self.staleness.from(snapshot.header().created), self.clock.monotonic());
         let view = View::build(snapshot, turn.to).with_essential(&self.essential).leaving(turn.from);
         let view = Arc::new(match stale_from {
             Some(second) => view.stale_from(second),
             None => view,
         });
+        self.plans.record(self.clock.monotonic().saturating_sub(begun));
         metrics::counter!(names::SNAPSHOT_PLANS).increment(2);
         // The last one's Arc goes before it is retired, so that only workers can still hold it.
         self.in_force = Some(Arc::clone(&view));
@@ -398,6 +402,7 @@ impl Adopter {
     fn settle(&mut self, turn: Turn) {
         self.time.settle(turn);
         let Some((view, now)) = self.in_force.as_ref().zip(turn.known()) else { return };
+        show_age(view.snapshot(), now);
         let is_stale = view.is_stale(now);
         if self.staleness.tell(is_stale) {
             self.standing.send_modify(|standing| standing.is_stale = is_stale);
@@ -421,6 +426,13 @@ impl Adopter {
             standing.refused = refused.or(standing.refused.take());
         });
     }
+}
+
+/// Shows how old the permissions of `snapshot` are at `now`.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; a century has far fewer than 2^52 seconds")]
+fn show_age(snapshot: &Snapshot, now: UnixSeconds) {
+    let age = now.0.saturating_sub(snapshot.header().created).max(0);
+    metrics::gauge!(names::PERMISSIONS_AGE).set(age as f64);
 }
 
 /// The first [`HEADER_LEN`] bytes of a regular file, or all of a shorter one, and its length.

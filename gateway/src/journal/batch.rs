@@ -17,11 +17,20 @@ pub(super) struct Batch {
     /// Identity of the first event, when all have theirs from it on.
     first: Option<(EpochId, u64)>,
     tells: bool,
+    /// Loss records among the events.
+    losses: u64,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { room: vec![0; COMMIT_BYTES_MAX + EVENT_LEN_MAX], filled: 0, count: 0, first: None, tells: false }
+        Self {
+            room: vec![0; COMMIT_BYTES_MAX + EVENT_LEN_MAX],
+            filled: 0,
+            count: 0,
+            first: None,
+            tells: false,
+            losses: 0,
+        }
     }
 }
 
@@ -35,7 +44,7 @@ impl Batch {
         if self.room.len() - self.filled < EVENT_LEN_MAX {
             self.room.resize(self.room.len() * 2, 0);
         }
-        let tells = matches!(body, Body::Report(_) | Body::Command(_));
+        let (tells, is_loss) = (matches!(body, Body::Report(_) | Body::Command(_)), matches!(body, Body::Loss(_)));
         let mut writer = Writer::new(&mut self.room[self.filled..]);
         if (Event { header, body }).emit(&mut writer).is_err() {
             return false;
@@ -43,6 +52,7 @@ impl Batch {
         self.filled += writer.len();
         self.count += 1;
         self.tells |= tells;
+        self.losses += u64::from(is_loss);
         true
     }
 
@@ -69,6 +79,11 @@ impl Batch {
         self.tells
     }
 
+    /// How many of the events are loss records.
+    pub(super) const fn losses(&self) -> u64 {
+        self.losses
+    }
+
     /// The events with their identities: of `epoch`, numbers from `first` on.
     pub(super) fn number(&mut self, epoch: EpochId, first: u64) -> &[u8] {
         if self.first != Some((epoch, first)) {
@@ -87,7 +102,7 @@ impl Batch {
 
     /// Empties it. What comes is numbered from `next` on, if that is known by now, and else when it is committed.
     pub(super) fn clear(&mut self, next: Option<(EpochId, u64)>) {
-        (self.filled, self.count, self.first, self.tells) = (0, 0, next, false);
+        (self.filled, self.count, self.first, self.tells, self.losses) = (0, 0, next, false, 0);
     }
 
     /// Forgets all reports: their readers keep them, and send them again.
@@ -99,6 +114,7 @@ impl Batch {
             self.filled += event.bytes.len();
             self.count += 1;
             self.tells |= event.kind == kind::COMMAND;
+            self.losses += u64::from(event.kind == kind::LOSS);
         }
     }
 }

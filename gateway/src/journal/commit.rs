@@ -99,14 +99,17 @@ impl Journal {
         let Some(head) = self.store.outbox().map(|outbox| outbox.head()) else { return false };
         let begins_epoch = !self.store.beginning().is_empty();
         let tells = self.front.tells() || self.batch.tells();
-        let count = self.front.len() + self.batch.len();
+        let (count, losses) = (self.front.len() + self.batch.len(), self.front.losses() + self.batch.losses());
         let events = joined(&mut self.front, &mut self.batch, &mut self.both, head);
+        let handed = self.clock.monotonic();
         let Some(head) = self.store.append(events, begun) else {
             self.front.clear(None);
             self.batch.forget_reports();
             self.judge.clear();
             return false;
         };
+        self.tally.sync.record(self.clock.monotonic().saturating_sub(handed));
+        metrics::counter!(names::OUTBOX_LOSS_RECORDS).increment(losses);
         if tells {
             apply(&mut self.fold, events);
         }

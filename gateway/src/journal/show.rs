@@ -22,6 +22,7 @@ impl Journal {
         };
         if let Some(outbox) = self.store.opened() {
             let head = outbox.head();
+            self.tally.set_epoch(head.epoch);
             status.epoch = format!("{:016x}", head.epoch.0);
             status.number = head.number;
             status.unacknowledged = outbox.epochs().iter().map(unacknowledged).sum();

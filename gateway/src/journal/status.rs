@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kalitka_outbox::Usage;
+use kalitka_protocol::EpochId;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Histogram;
@@ -70,6 +71,10 @@ impl JournalStatus {
 pub(crate) struct JournalTally {
     /// From a commit's beginning until it is durable.
     pub(crate) commit: Histogram,
+    /// From handing a block to the store until its disk has confirmed it.
+    pub(crate) sync: Histogram,
+    /// The present epoch; 0 until the outbox is open.
+    epoch: AtomicU64,
     /// Since when the present turn goes on, in milliseconds of monotonic time and one more; 0 while it rests.
     turn: AtomicU64,
     /// When the newest commit was durable, in milliseconds of monotonic time.
@@ -78,7 +83,8 @@ pub(crate) struct JournalTally {
 
 impl JournalTally {
     pub(crate) const fn new() -> Self {
-        Self { commit: Histogram::new(), turn: AtomicU64::new(0), committed: AtomicU64::new(0) }
+        let [epoch, turn, committed] = [const { AtomicU64::new(0) }; 3];
+        Self { commit: Histogram::new(), sync: Histogram::new(), epoch, turn, committed }
     }
 
     pub(super) fn begin_turn(&self, now: Duration) {
@@ -91,6 +97,15 @@ impl JournalTally {
 
     pub(super) fn committed(&self, now: Duration) {
         self.committed.store(millis(now), Ordering::Relaxed);
+    }
+
+    pub(super) fn set_epoch(&self, epoch: EpochId) {
+        self.epoch.store(epoch.0, Ordering::Relaxed);
+    }
+
+    /// The present epoch, once the outbox is open.
+    pub(crate) fn epoch(&self) -> Option<EpochId> {
+        Some(EpochId(self.epoch.load(Ordering::Relaxed))).filter(|epoch| epoch.0 != 0)
     }
 
     /// How long the present turn has taken: a disk that hangs makes it long.

@@ -115,7 +115,12 @@ impl KeyBook {
         written.is_unsettled = false;
         written.version += 1;
         written.show();
-        self.published.publish(Arc::new(written.table(written.version)?));
+        let table = written.table(written.version)?;
+        let table = match self.published.load().as_deref() {
+            Some(before) => table.with_tallies_of(before),
+            None => table,
+        };
+        self.published.publish(Arc::new(table));
         Ok(made)
     }
 

@@ -8,6 +8,8 @@ mod kernel;
 mod line;
 pub(crate) mod names;
 mod osdp;
+mod shown;
+mod standing;
 mod tally;
 mod uplink;
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use kalitka_core::{DropReason, Follows};
 use kalitka_outbox::{NewEpochWhy, OpenError};
+use kalitka_process::figures;
 use kalitka_protocol::event::LossCause;
 use kalitka_protocol::message::ReportKind;
 use kalitka_protocol::reason::{Denial, Grant, Verdict};
@@ -24,10 +27,12 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::failure::Failure;
 use crate::journal::JournalTally;
+use histogram::Grain;
 pub(crate) use histogram::Histogram;
 pub(crate) use kernel::KernelDrops;
 pub(crate) use line::LineMetrics;
 pub(crate) use osdp::{OsdpTally, unanswered};
+pub(crate) use standing::{PortalStanding, ReaderStanding, Standings};
 pub(crate) use tally::{Count, Tally};
 use uplink::UplinkCopies;
 
@@ -35,17 +40,42 @@ const COMMIT_HELP: &str = "From a commit's beginning until it is durable and tol
 const BUS_HELP: &str =
     "From a command's first byte on an OSDP line to its reply's last, for commands that were answered";
 const DECISION_HELP: &str = "From a card's coming off an OSDP line until its answer is there";
+const SYNC_HELP: &str = "From handing a block to the store until its disk has confirmed it";
+const PLAN_HELP: &str = "Time to build a view's plans, at adoption and at schedule borders";
 const SERVICE_HELP: &str = "From a datagram's receipt to its answer's sending, for datagrams that ask";
+
+/// What threads count and measure by themselves, each its own.
+#[derive(Clone)]
+pub(crate) struct Measured {
+    pub(crate) workers: Arc<[Tally]>,
+    pub(crate) journal: Arc<JournalTally>,
+    /// How long it takes to build a view's plans, by the adopter.
+    pub(crate) plans: Arc<Histogram>,
+    pub(crate) osdp: Arc<OsdpTally>,
+    pub(crate) uplink: Arc<kalitka_uplink::Tally>,
+}
+
+impl Measured {
+    /// Nothing yet, for so many workers.
+    pub(crate) fn new(workers: u8) -> Self {
+        Self {
+            workers: (0..workers).map(|_| Tally::new()).collect(),
+            journal: Arc::new(JournalTally::new()),
+            plans: Arc::new(Histogram::new()),
+            osdp: OsdpTally::new(),
+            uplink: Arc::default(),
+        }
+    }
+}
 
 /// Copies the workers' counters and renders everything.
 pub(crate) struct Collector {
     exporter: PrometheusHandle,
-    tallies: Arc<[Tally]>,
-    journal: Arc<JournalTally>,
-    osdp: Arc<OsdpTally>,
+    measured: Measured,
     uplink: UplinkCopies,
     copies: Vec<Copy>,
     kernel: Option<KernelDrops>,
+    standings: Standings,
 }
 
 /// One number of the workers and where its sum goes.
@@ -59,42 +89,39 @@ impl Collector {
     ///
     /// # Errors
     /// [`Failure::Defect`] when the process has one.
-    pub(crate) fn install(
-        tallies: Arc<[Tally]>,
-        journal: Arc<JournalTally>,
-        osdp: Arc<OsdpTally>,
-        uplink: Arc<kalitka_uplink::Tally>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn install(measured: Measured) -> Result<Self, Failure> {
         let recorder = PrometheusBuilder::new().build_recorder();
         let exporter = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|error| Failure::Defect(format!("metrics: {error}")))?;
         for (name, help) in names::COUNTERS {
-            metrics::describe_counter!(*name, *help);
+            metrics::describe_counter!(*name, names::unit(name), *help);
         }
         for (name, help) in names::GAUGES {
-            metrics::describe_gauge!(*name, *help);
+            metrics::describe_gauge!(*name, names::unit(name), *help);
         }
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         register();
-        Ok(Self { exporter, tallies, journal, osdp, uplink: UplinkCopies::of(uplink), copies: copies(), kernel: None })
+        let uplink = UplinkCopies::of(Arc::clone(&measured.uplink));
+        let (copies, standings) = (copies(), Standings::default());
+        Ok(Self { exporter, measured, uplink, copies, kernel: None, standings })
     }
 
-    /// Has the kernel's `drops` collected too.
+    /// Has the kernel's `drops` collected too, and shows readers and portals as they stand in `standings`.
     #[must_use]
-    pub(crate) fn with(self, drops: KernelDrops) -> Self {
-        Self { kernel: Some(drops), ..self }
+    pub(crate) fn with(self, drops: KernelDrops, standings: Standings) -> Self {
+        Self { kernel: Some(drops), standings, ..self }
     }
 
     /// Copies the workers' counters, and keeps the exporter's memory bounded.
     pub(crate) fn collect(&self, now: Duration) {
         for copy in &self.copies {
-            copy.to.absolute(self.tallies.iter().map(&copy.from).sum());
+            copy.to.absolute(self.measured.workers.iter().map(&copy.from).sum());
         }
         if let Some(dropped) = self.kernel.as_ref().and_then(KernelDrops::count) {
             metrics::counter!(names::UDP_KERNEL_DROPPED).absolute(dropped);
         }
-        metrics::gauge!(names::JOURNAL_BUSY).set(self.journal.busy_for(now).as_secs_f64());
-        metrics::gauge!(names::JOURNAL_COMMIT_AGE).set(self.journal.since_commit(now).as_secs_f64());
+        metrics::gauge!(names::JOURNAL_BUSY).set(self.measured.journal.busy_for(now).as_secs_f64());
+        metrics::gauge!(names::JOURNAL_COMMIT_AGE).set(self.measured.journal.since_commit(now).as_secs_f64());
         self.uplink.copy();
         self.exporter.run_upkeep();
     }
@@ -103,24 +130,43 @@ impl Collector {
     pub(crate) fn render(&self, now: Duration) -> String {
         self.collect(now);
         let mut text = self.exporter.render();
-        let service = self.tallies.iter().map(|tally| &tally.service);
-        histogram::render(&mut text, (names::ASK_SERVICE_SECONDS, SERVICE_HELP), service);
-        let commits = std::iter::once(&self.journal.commit);
-        histogram::render(&mut text, (names::JOURNAL_COMMIT_SECONDS, COMMIT_HELP), commits);
-        histogram::render(&mut text, (names::OSDP_BUS_SECONDS, BUS_HELP), std::iter::once(&self.osdp.bus));
-        let decisions = std::iter::once(&self.osdp.decision);
-        histogram::render(&mut text, (names::OSDP_DECISION_SECONDS, DECISION_HELP), decisions);
+        let Measured { workers, journal, plans, osdp, .. } = &self.measured;
+        let service = workers.iter().map(|tally| &tally.service);
+        histogram::render(&mut text, (names::ASK_SERVICE_SECONDS, SERVICE_HELP), Grain::Fine, service);
+        for (name, help, measured) in [
+            (names::JOURNAL_COMMIT_SECONDS, COMMIT_HELP, &journal.commit),
+            (names::OUTBOX_SYNC_SECONDS, SYNC_HELP, &journal.sync),
+            (names::SNAPSHOT_PLAN_SECONDS, PLAN_HELP, plans),
+            (names::OSDP_BUS_SECONDS, BUS_HELP, &osdp.bus),
+            (names::OSDP_DECISION_SECONDS, DECISION_HELP, &osdp.decision),
+        ] {
+            histogram::render(&mut text, (name, help), Grain::Coarse, std::iter::once(measured));
+        }
+        shown::render_epoch(&mut text, journal.epoch());
+        shown::render_readers(&mut text, &self.readers(now));
+        shown::render_portals(&mut text, &self.portals());
+        figures::render(&mut text);
         text
+    }
+
+    /// How each reader stands that has a key, by number. Looked at for the caller: no worker is asked.
+    pub(crate) fn readers(&self, now: Duration) -> Vec<ReaderStanding> {
+        self.standings.readers(now)
+    }
+
+    /// What was decided at each portal of the snapshot in force, and besides.
+    pub(crate) fn portals(&self) -> Vec<PortalStanding> {
+        self.standings.portals(&self.measured.workers)
     }
 
     /// What the journal measures of itself.
     pub(crate) fn journal(&self) -> &JournalTally {
-        &self.journal
+        &self.measured.journal
     }
 
     /// The workers' counters.
     pub(crate) fn tallies(&self) -> &[Tally] {
-        &self.tallies
+        &self.measured.workers
     }
 }
 
@@ -155,6 +201,7 @@ const SHOWN_FROM_THE_START: &[&str] = &[
     names::CLOCK_QUALITY,
     names::CLOCK_OFFSET,
     names::SNAPSHOT_STALE,
+    names::PERMISSIONS_AGE,
     names::JOURNAL_WAITING,
     names::OUTBOX_DEPTH,
     names::OUTBOX_OLDEST,
@@ -201,6 +248,7 @@ const REGISTERED: &[&str] = &[
     names::JOURNAL_CHECKPOINT_FAILURES,
     names::JOURNAL_EVENTS,
     names::OUTBOX_REOPENS,
+    names::OUTBOX_LOSS_RECORDS,
     names::OUTBOX_REISSUED,
     names::OUTBOX_RENEWALS,
     names::SAFETY_WRITE_FAILURES,
@@ -220,11 +268,11 @@ fn copies() -> Vec<Copy> {
     }));
     copies.extend(Grant::ALL.iter().map(|&rule| Copy {
         to: metrics::counter!(names::ASK_GRANTED, "rule" => rule.label()),
-        from: Box::new(move |tally| tally.verdict(Verdict::Grant(rule)).get()),
+        from: Box::new(move |tally| tally.decisions.verdict(Verdict::Grant(rule)).get()),
     }));
     copies.extend(Denial::ALL.iter().map(|&reason| Copy {
         to: metrics::counter!(names::ASK_DENIED, "reason" => reason.label()),
-        from: Box::new(move |tally| tally.verdict(Verdict::Deny(reason)).get()),
+        from: Box::new(move |tally| tally.decisions.verdict(Verdict::Deny(reason)).get()),
     }));
     copies
 }

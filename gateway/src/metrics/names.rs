@@ -1,5 +1,7 @@
 //! Every metric: its name, what it is and what it means. `deploy/RUNBOOK.md` says the same for people; a test compares them.
 
+use metrics::Unit;
+
 pub(crate) const BUILD_INFO: &str = "kalitka_build_info";
 pub(crate) const UDP_DATAGRAMS: &str = "kalitka_udp_datagrams_total";
 pub(crate) const UDP_DROPPED: &str = "kalitka_udp_dropped_total";
@@ -12,6 +14,12 @@ pub(crate) const UDP_HAND_OVER_LOST: &str = "kalitka_udp_hand_over_lost_total";
 pub(crate) const UDP_RECEIVE_BUFFER: &str = "kalitka_udp_receive_buffer_bytes";
 pub(crate) const SESSION_INITIATIONS: &str = "kalitka_session_initiations_total";
 pub(crate) const SESSION_OPENED: &str = "kalitka_session_opened_total";
+pub(crate) const SESSIONS: &str = "kalitka_sessions";
+pub(crate) const READER_UP: &str = "kalitka_reader_up";
+pub(crate) const READER_ASKS: &str = "kalitka_reader_asks_total";
+pub(crate) const READER_ASKS_REPEATED: &str = "kalitka_reader_asks_repeated_total";
+pub(crate) const READER_CLOCK_DRIFT: &str = "kalitka_reader_clock_drift_ratio";
+pub(crate) const PORTAL_ASKS: &str = "kalitka_portal_asks_total";
 pub(crate) const ASK_GRANTED: &str = "kalitka_ask_granted_total";
 pub(crate) const ASK_DENIED: &str = "kalitka_ask_denied_total";
 pub(crate) const ASK_REPEATED: &str = "kalitka_ask_repeated_total";
@@ -49,6 +57,9 @@ pub(crate) const OUTBOX_QUARANTINED: &str = "kalitka_outbox_quarantined_stores";
 pub(crate) const OUTBOX_QUARANTINE_BYTES: &str = "kalitka_outbox_quarantine_bytes";
 pub(crate) const OUTBOX_ERRORS: &str = "kalitka_outbox_errors_total";
 pub(crate) const OUTBOX_EPOCHS: &str = "kalitka_outbox_epochs_total";
+pub(crate) const OUTBOX_EPOCH: &str = "kalitka_outbox_epoch_info";
+pub(crate) const OUTBOX_LOSS_RECORDS: &str = "kalitka_outbox_loss_records_total";
+pub(crate) const OUTBOX_SYNC_SECONDS: &str = "kalitka_outbox_sync_seconds";
 pub(crate) const JOURNAL_BUSY: &str = "kalitka_journal_busy_seconds";
 pub(crate) const JOURNAL_COMMIT_AGE: &str = "kalitka_journal_commit_age_seconds";
 pub(crate) const OUTBOX_REISSUED: &str = "kalitka_outbox_reissued_total";
@@ -91,6 +102,8 @@ pub(crate) const SNAPSHOT_ENTRIES: &str = "kalitka_snapshot_entries";
 pub(crate) const SNAPSHOT_ADOPTED: &str = "kalitka_snapshot_adopted_total";
 pub(crate) const SNAPSHOT_REFUSED: &str = "kalitka_snapshot_refused_total";
 pub(crate) const SNAPSHOT_PLANS: &str = "kalitka_snapshot_plans_total";
+pub(crate) const SNAPSHOT_PLAN_SECONDS: &str = "kalitka_snapshot_plan_seconds";
+pub(crate) const PERMISSIONS_AGE: &str = "kalitka_permissions_age_seconds";
 pub(crate) const READER_KEYS: &str = "kalitka_reader_keys";
 pub(crate) const KEYS_WRITE_FAILURES: &str = "kalitka_keys_write_failures_total";
 pub(crate) const STAMPS_LOST: &str = "kalitka_stamps_lost_total";
@@ -149,6 +162,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     (OUTBOX_REOPENS, "Times that the store was opened anew after a failure"),
     (OUTBOX_ERRORS, "Errors of the store, its openings included, by kind"),
     (OUTBOX_EPOCHS, "Epochs begun, by reason"),
+    (OUTBOX_LOSS_RECORDS, "Loss records made durable: each names events that are missing"),
     (OUTBOX_REISSUED, "Events that got a new identity because the hub has others under theirs"),
     (OUTBOX_PURGED, "Events purged by their age, by whether the hub had them or a record names them"),
     (OUTBOX_RENEWALS, "Times that the store was copied afresh, so that nothing removed stays on the disk"),
@@ -200,6 +214,10 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (SNAPSHOT_GENERATION, "Generation of the snapshot in force; 0 when there is none"),
     (SNAPSHOT_CREATED, "When the snapshot in force was built, in seconds since 1970; 0 when there is none"),
     (SNAPSHOT_STALE, "1 while the snapshot in force is so old that only essential access levels count"),
+    (
+        PERMISSIONS_AGE,
+        "Age of the permissions by which asks are answered, by the time that is decided by; 0 without any",
+    ),
     (SNAPSHOT_ENTRIES, "Credentials and aliases in the snapshot in force"),
     (SERIAL_UP, "1 while the serial port is open"),
     (SERIAL_UNREADABLE, "1 while bytes come over the serial line and no frame: mostly another speed"),
@@ -236,3 +254,27 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (OSDP_PORT_UP, "1 while an OSDP line's port is open"),
     (CERTIFICATE_EXPIRES, "When the gateway's certificate and its CA's expire, in seconds since 1970; 0 without them"),
 ];
+
+/// What is rendered beside the exporter, with types and help texts.
+pub(crate) const RENDERED: &[(&str, &str, &str)] = &[
+    (SESSIONS, "gauge", "Readers that have a session in use"),
+    (READER_UP, "gauge", "1 while the reader is heard: it speaks each second, and counts as down after five"),
+    (READER_ASKS, "counter", "Asks decided, by reader"),
+    (READER_ASKS_REPEATED, "counter", "Asks that came again because their reader had no answer, by reader"),
+    (
+        READER_CLOCK_DRIFT,
+        "gauge",
+        "How much longer the reader's second is than the gateway's, by its pings; 0 until measured",
+    ),
+    (OUTBOX_EPOCH, "gauge", "1 for the present epoch, which is in the label; 0 for none before the outbox is open"),
+    (PORTAL_ASKS, "counter", "Asks decided, by the portal's place in the snapshot and by outcome"),
+];
+
+/// The unit of metric `name`, which its ending says.
+pub(crate) fn unit(name: &str) -> Unit {
+    match name.trim_end_matches("_total").rsplit('_').next() {
+        Some("seconds") => Unit::Seconds,
+        Some("bytes") => Unit::Bytes,
+        _ => Unit::Count,
+    }
+}

@@ -1,36 +1,11 @@
 //! What one worker counts: plain numbers with one writer, read by the collector once a second.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kalitka_core::DropReason;
-use kalitka_protocol::reason::Verdict;
+pub(crate) use kalitka_core::Count;
+use kalitka_core::{DecisionTally, DropReason, Histogram};
 
-use super::histogram::Histogram;
 use crate::udp::Sent;
-
-/// A number that one thread raises and others read.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Raises it. Two plain instructions instead of a locked one, because nobody else writes.
-    pub(crate) fn add(&self, more: u64) {
-        self.set(self.get().wrapping_add(more));
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The counters of one worker, on cache lines of its own (pairs of them: the prefetcher takes two at a time).
 #[derive(Debug)]
@@ -54,8 +29,7 @@ pub(crate) struct Tally {
     pub(crate) messages_skipped: Count,
     pub(crate) messages_no_room: Count,
     dropped: [Count; DropReason::ALL.len()],
-    /// By the verdict's two bytes.
-    verdicts: [[Count; 256]; 2],
+    pub(crate) decisions: DecisionTally,
     /// From a datagram's receipt to its reply's sending, for datagrams that ask.
     pub(crate) service: Histogram,
 }
@@ -80,18 +54,13 @@ impl Tally {
             messages_skipped: Count::new(),
             messages_no_room: Count::new(),
             dropped: [const { Count::new() }; DropReason::ALL.len()],
-            verdicts: [const { [const { Count::new() }; 256] }; 2],
+            decisions: DecisionTally::new(),
             service: Histogram::new(),
         }
     }
 
     pub(crate) const fn dropped(&self, reason: DropReason) -> &Count {
         &self.dropped[reason as usize]
-    }
-
-    pub(crate) fn verdict(&self, verdict: Verdict) -> &Count {
-        let [granted, code] = verdict.to_bytes();
-        &self.verdicts[usize::from(granted & 1)][usize::from(code)]
     }
 
     /// Counts what became of datagrams to be sent.

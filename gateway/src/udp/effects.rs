@@ -18,8 +18,9 @@ impl Worker {
             match *effect {
                 Effect::Decided(decided) => {
                     asked = true;
-                    tally.verdict(decided.decision.verdict).add(1);
-                    let holder = decided.decision.holder.and_then(|holder| holder_of(world.view?, holder));
+                    let decision = &decided.decision;
+                    tally.decisions.count(decision);
+                    let holder = decision.holder.and_then(|holder| holder_of(world.view?, holder));
                     self.journal.decided(*at, decided, holder.unwrap_or_default());
                 }
                 Effect::AskRepeated { .. } => {

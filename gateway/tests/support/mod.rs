@@ -8,6 +8,7 @@ pub(crate) mod reader;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -75,10 +76,20 @@ pub(crate) fn snapshot_of(building: u32, generation: u32, publisher: &SigningKey
 
 /// The same, made at `created`, in seconds since 1970.
 pub(crate) fn snapshot_made(building: u32, generation: u32, publisher: &SigningKey, created: i64) -> Vec<u8> {
+    let as_building = |text: &str| text.replacen("number = 17", &format!("number = {building}"), 1);
+    made(generation, publisher, created, as_building)
+}
+
+/// A good snapshot for this building, with `more` in its `building.toml`.
+pub(crate) fn snapshot_with(more: &str) -> Vec<u8> {
+    let more = |text: &str| if text.contains("[building]") { format!("{text}{more}") } else { text.to_owned() };
+    made(1, &publisher(), 1_700_000_000, more)
+}
+
+fn made(generation: u32, publisher: &SigningKey, created: i64, change: impl Fn(&str) -> String) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in ROSTER {
-        let text = text.replacen("number = 17", &format!("number = {building}"), 1);
-        fs::write(folder.path().join(name), text).unwrap();
+        fs::write(folder.path().join(name), change(text)).unwrap();
     }
     let roster = Roster::read(folder.path()).unwrap();
     let (unsigned, _) = kalitka_snapshot::build(&roster, generation, created, 0).unwrap();
@@ -156,6 +167,14 @@ impl Site {
         let hidden = self.path("inbox").join(format!(".{name}"));
         fs::write(&hidden, bytes).unwrap();
         fs::rename(hidden, self.path("inbox").join(name)).unwrap();
+    }
+
+    /// Puts `text` into the state folder as the key file.
+    pub(crate) fn keep_keys(&self, text: &str) {
+        fs::DirBuilder::new().mode(0o700).create(self.path("state")).unwrap();
+        let file = self.path("state/readers.keys");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Runs the gateway until it serves.

@@ -3,6 +3,7 @@
 mod answers;
 mod junk;
 mod looking_up;
+mod recording;
 mod snapshots;
 mod storing;
 mod wire;
@@ -11,8 +12,7 @@ use crate::step::Step;
 
 /// Every step, in the order of the table. Those that need the largest tables come last in their groups.
 pub(crate) fn steps() -> Vec<Step> {
-    [wire::steps(), looking_up::steps(), answers::steps(), junk::steps(), snapshots::steps(), storing::steps()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let answering = [wire::steps(), looking_up::steps(), answers::steps(), recording::steps()];
+    let others = [junk::steps(), snapshots::steps(), storing::steps()];
+    answering.into_iter().chain(others).flatten().collect()
 }

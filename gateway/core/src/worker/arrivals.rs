@@ -141,6 +141,7 @@ impl Worker {
             schedule(&mut self.due, index, reader);
             out.effects.note(Effect::SessionOpened { reader: reader.id, address: from, firmware });
         }
+        reader.tally.hear(now.monotonic);
         reader.check_address(from)?;
         out.requests.read(plaintext)?;
         if let Some(view) = world.view {
@@ -160,12 +161,13 @@ impl Worker {
         let boot = reader.boot_of(serial, now.monotonic).ok_or(DropReason::UnknownSession)?;
         reader.check_address(from)?;
         // A datagram of the old session is answered in the current one: the reader has that, for it has used it.
-        let Reader { id, answers: Some(answers), current: Some(session), commands, .. } = reader else {
+        let Reader { id, answers: Some(answers), current: Some(session), commands, tally, pulse, .. } = reader else {
             return Err(DropReason::UnknownSession);
         };
         let Output { datagram, effects, requests, .. } = &mut *out;
         let mut replies = Writer::new(&mut datagram[SEALED_HEADER_LEN..DATAGRAM_MAX - TAG_LEN]);
-        Exchange { world, now: now.time(), reader: *id, boot, answers, commands, effects }.take(requests, &mut replies);
+        let mut exchange = Exchange { world, now, reader: *id, boot, answers, commands, effects, tally, pulse };
+        exchange.take(requests, &mut replies);
         let outcome = match replies.len() {
             0 => Ok(Outcome::Silent),
             len => session.seal(now.monotonic, &mut out.datagram, len).map(|len| out.reply(len)),

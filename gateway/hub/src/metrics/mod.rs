@@ -2,6 +2,7 @@
 
 pub(crate) mod names;
 
+use kalitka_process::figures;
 use kalitka_protocol::upstream::CommandOutcome;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -32,9 +33,14 @@ impl Collector {
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         metrics::describe_histogram!(names::COMMIT_SECONDS, "From a group of batches to its durable commit");
         metrics::gauge!(names::CONNECTIONS).set(0.0);
-        for name in
-            [names::FEEDS, names::STORE_FAILED, names::STORE_HELD_UP, names::OLDEST_EVENT, names::RETENTION_WAITING]
-        {
+        for name in [
+            names::FEEDS,
+            names::WORST_LAG,
+            names::STORE_FAILED,
+            names::STORE_HELD_UP,
+            names::OLDEST_EVENT,
+            names::RETENTION_WAITING,
+        ] {
             metrics::gauge!(name).set(0.0);
         }
         // Registered at 0, so that a first raise is seen as one.
@@ -66,6 +72,8 @@ impl Collector {
 
     /// All metrics of now in the Prometheus text format.
     pub(crate) fn render(&self) -> String {
-        self.exporter.render()
+        let mut text = self.exporter.render();
+        figures::render(&mut text);
+        text
     }
 }

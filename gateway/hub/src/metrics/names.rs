@@ -6,6 +6,7 @@ pub(crate) const CONTROL_REQUESTS: &str = "kalitka_hub_control_requests_total";
 pub(crate) const CONNECTIONS: &str = "kalitka_hub_connections";
 pub(crate) const CONNECTIONS_REFUSED: &str = "kalitka_hub_connections_refused_total";
 pub(crate) const ADDRESSES_CHANGED: &str = "kalitka_hub_addresses_changed_total";
+pub(crate) const WORST_LAG: &str = "kalitka_hub_worst_lag_seconds";
 pub(crate) const BATCHES: &str = "kalitka_hub_batches_total";
 pub(crate) const EVENTS_KEPT: &str = "kalitka_hub_events_kept_total";
 pub(crate) const EVENTS_PURGED: &str = "kalitka_hub_events_purged_total";
@@ -70,6 +71,7 @@ pub(crate) const SNAPSHOT_OUTCOMES: [&str; 3] = ["adopted", "not_kept", "refused
 pub(crate) const GAUGES: &[(&str, &str)] = &[
     (BUILD_INFO, "Always 1; the version is in the label"),
     (CONNECTIONS, "Gateways that are connected"),
+    (WORST_LAG, "Of the connected gateways the longest wait of an event of the newest batch until it was durable here"),
     (CERTIFICATE_EXPIRES, "When the hub's own certificate and its CA's expire, in seconds since 1970"),
     (GATEWAY_EXPIRES, "When the first building's newest certificate that is not revoked expires; 0 for none"),
     (WAITING_BYTES, "Bytes of batches that are read and not yet durable"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kalitka_protocol::EpochId;
+use kalitka_protocol::event::Events;
 use kalitka_protocol::limits::MESSAGE_HEAD_LEN;
 use kalitka_protocol::upstream::{
     Acknowledgement, Batch, Checkpoint, Fork, Hello, Pace, Position, PositionEntry, close, kind, message,
@@ -184,6 +185,8 @@ struct UnderWay {
     epoch: EpochId,
     last: u64,
     hash: [u8; 32],
+    /// When its first event happened, microseconds since 1970.
+    first_us: Option<i64>,
     taken: oneshot::Receiver<Result<Taken, NotNow>>,
 }
 
@@ -248,7 +251,8 @@ async fn take(
     let batch = Batch::parse(&body)?;
     let checked = Checked::check(connection.building, connection.certificate.public_key, &batch, Clock::wall_us())?;
     let (reply, taken) = oneshot::channel();
-    let under_way = UnderWay { epoch: batch.epoch, last: batch.last(), hash: batch.hash, taken };
+    let first_us = Events::new(batch.events).flatten().next().map(|event| event.header.wall_us);
+    let under_way = UnderWay { epoch: batch.epoch, last: batch.last(), hash: batch.hash, first_us, taken };
     let work = Work { batch: checked, forked: forked.clone(), reply, place };
     works.send(work).await.map_err(|_| Ended::NotNow)?;
     Ok(under_way)
@@ -262,12 +266,15 @@ async fn tell_pace(connection: &Connection, send: &mut SendStream, bytes: u32) -
 
 /// Waits until the writer has said what became of a batch, and tells the gateway.
 async fn answer(hub: &Arc<Hub>, connection: &Connection, send: &mut SendStream, batch: UnderWay) -> Result<(), Ended> {
-    let UnderWay { epoch, last, hash, taken } = batch;
+    let UnderWay { epoch, last, hash, first_us, taken } = batch;
     match taken.await.map_err(|_| Ended::NotNow)?? {
         Taken::Kept { order, .. } => {
             let acknowledgement = Acknowledgement { epoch, number: last };
             write(send, kind::ACKNOWLEDGEMENT, |out| acknowledgement.emit(out)).await?;
             connection.note_acknowledged(order);
+            if let Some(first_us) = first_us {
+                connection.note_lag(first_us, Clock::wall_us());
+            }
             if hub.connections.is_checkpoint_due(connection.building, hub.clock.monotonic()) {
                 let checkpoint = checkpoint(hub, connection.building, (epoch, last, hash));
                 write(send, kind::CHECKPOINT, |out| checkpoint.emit(out)).await?;
