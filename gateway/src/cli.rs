@@ -118,12 +118,24 @@ struct Enrol {
     /// Where the hub is
     #[arg(long, value_name = "HOST:PORT")]
     hub: String,
-    /// What `kalitka-hub pki token` printed for this building; it is good once
-    #[arg(long)]
-    token: String,
+    #[command(flatten)]
+    token: Token,
     /// Replace the identity that the box already has
     #[arg(long)]
     again: bool,
+}
+
+/// Where the token comes from. Given neither way it is the credential `enrol-token` of the service manager.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Token {
+    /// A file with what `kalitka-hub pki token` printed for this building, good once; `-` for standard input. Without it the
+    /// credential `enrol-token` of the service manager is taken
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The token itself, for a try: everybody on the machine sees it in the list of processes
+    #[arg(long)]
+    token: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -187,6 +199,7 @@ impl Cli {
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
             Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
+                let token = token.token.map_or_else(|| enrol::token(token.token_file.as_deref()), |token| Ok(token.into()))?;
                 print(&enrol::enrol(&Config::read(&config)?, &config, &hub, &token, again)?)
             }
             Command::Reader(ReaderCommand::Add(one)) => ask(&one.asking, &Request::ReaderAdd { reader: one.reader }),
@@ -365,6 +378,9 @@ mod tests {
             (&["enrol", "--config", "/c", "--hub", "h:1", "--token", "t"], true),
             (&["enrol", "--config", "/c", "--hub", "h:1"], false),
             (&["enrol", "--hub", "h:1", "--token", "t"], false),
+            (&["enrol", "--config", "/c", "--hub", "h:1", "--token-file", "-"], true),
+            (&["enrol", "--config", "/c", "--hub", "h:1"], true),
+            (&["enrol", "--config", "/c", "--hub", "h:1", "--token-file", "/t", "--token", "t"], false),
             (&[], false),
         ];
         for (words, right) in cases {

@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 use kalitka_core::{Overlay, Texts, View};
 use kalitka_outbox::Bounds;
 use kalitka_process::control::Listener;
+use kalitka_process::handed::Handed;
+use kalitka_process::notify;
 use kalitka_snapshot::model::PortalMode;
 use tokio::sync::{broadcast, watch};
 
@@ -41,6 +43,8 @@ use crate::uplink::{self, Uplink};
 /// # Errors
 /// [`Failure`] when it cannot start, or when a thread has died.
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+    // Before any thread: it changes the environment.
+    let mut handed = Handed::take()?;
     let clock = Clock::start();
     logs::start(&config.log)?;
     let stage = Stage::set()?;
@@ -49,11 +53,12 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let _state = StateFolder::take(&config.state, crate::PROGRAM)?;
     state::make(&config.snapshots.inbox, crate::PROGRAM)?;
     let died = Ended::default();
-    let (ground, surroundings) = Ground::open(config, &clock)?;
+    let (ground, surroundings) = Ground::open(config, &mut handed, &clock)?;
     let Surroundings { collector, http, http_address, control } = surroundings;
     let (standing, keys, udp) = (ground.adopter.standing(), Arc::clone(&ground.keys), ground.sockets.address);
     let Started { threads, journal, uplink_state, uplink, osdp } = start(config, ground, &clock, &died)?;
     let version = env!("CARGO_PKG_VERSION");
+    notify::ready();
     tracing::info!(building = config.building, %udp, http = %http_address, version, "serving");
 
     let fixed = Status {
@@ -110,7 +115,7 @@ struct Surroundings {
 }
 
 impl Ground {
-    fn open(config: &Config, clock: &Clock) -> Result<(Self, Surroundings), Failure> {
+    fn open(config: &Config, handed: &mut Handed, clock: &Clock) -> Result<(Self, Surroundings), Failure> {
         let mut trust = Trust::of(config)?;
         let tallies: Arc<[Tally]> = (0..config.udp.workers).map(|_| Tally::new()).collect();
         let (journal_tally, uplink_tally) = (Arc::new(JournalTally::new()), Arc::default());
@@ -124,10 +129,11 @@ impl Ground {
         let (safety_file, kept) = SafetyFile::open(&config.state);
         let overlay = Arc::new(ordered(kept.as_ref(), config.safety.mode));
         let views = Arc::new(Published::new(None));
-        let sockets = udp::bind(&config.udp)?;
+        let sockets = udp::open(&config.udp, handed)?;
         let wiring = Wiring::of(&config.serial);
-        let (http, http_address) = http::bind(config.http.listen)?;
-        let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
+        let (http, http_address) = http::open(config.http.listen, handed)?;
+        let control = Listener::open(&config.control.socket, handed, crate::PROGRAM)?;
+        handed.is_all_taken()?;
         let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
         let publishers = std::mem::take(&mut trust.publishers);
         let in_force = (Arc::clone(&views), Arc::clone(&overlay));
