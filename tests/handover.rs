@@ -1,10 +1,13 @@
 //! The gateway under a service manager that keeps its sockets: what it takes, what it says, and what a restart costs readers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use kalitka_tests::process::{Process, program};
 use kalitka_tests::random::is_soak;
@@ -16,6 +19,8 @@ use serde_json::Value;
 const HOLDERS: u32 = 300;
 /// Asks that each gateway answers before it is restarted.
 const ANSWERED_BETWEEN: f64 = 100.0;
+/// In which a gateway that is well shows life twice.
+const TICKS: Duration = Duration::from_millis(2500);
 const ANY: &str = "127.0.0.1:0";
 
 /// A building whose gateway has all its sockets from a manager that keeps them.
@@ -108,18 +113,50 @@ fn manager_is_told_of_readiness_of_life_and_of_the_end() {
     manager.await_state("STOPPING=1");
 }
 
+/// A process that is ended when this is dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The thread of the gateway's first worker.
+fn worker(gateway: &Process) -> String {
+    let mut tasks = fs::read_dir(format!("/proc/{}/task", gateway.id())).unwrap().map(|task| task.unwrap().path());
+    let is_worker = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "udp-0");
+    tasks.find(is_worker).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn manager_is_told_nothing_of_life_while_a_worker_is_stuck() {
+    let (site, manager, gateway) = serving();
+    manager.await_state("WATCHDOG=1");
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-e", "trace=recvmmsg", "-e", "inject=recvmmsg:delay_enter=60s", "-p", &worker(&gateway)]);
+    let stuck = Ended(strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    until("a worker that is stuck", BOUND, || (site.get("/healthz").0 == 503).then_some(()));
+    manager.forget();
+    assert_eq!(manager.state_within(TICKS), None, "systemd would go on believing in a worker that hangs");
+    assert_eq!(site.get("/healthz").0, 503, "it was stuck all the time");
+    drop(stuck);
+    manager.await_state("WATCHDOG=1");
+}
+
 #[test]
 fn sockets_that_do_not_fit_the_configuration_are_refused_in_words() {
     let (site, manager) = kept_site();
     let config = site.configured("");
-    let page = std::fs::read_to_string(&config).unwrap();
+    let page = fs::read_to_string(&config).unwrap();
     for (from, to, words) in [
         ("[snapshots]", "workers = 2\n[snapshots]", ["udp.listen", "2 workers"]),
         (&*site.udp().to_string(), "127.0.0.1:9", ["udp.listen", "127.0.0.1:9 is configured"]),
         (site.http(), "127.0.0.1:9", ["http.listen", "127.0.0.1:9 is configured"]),
         (text(&site.path("control")), text(&site.path("elsewhere")), ["control.socket", "elsewhere is configured"]),
     ] {
-        std::fs::write(&config, page.replace(from, to)).unwrap();
+        fs::write(&config, page.replace(from, to)).unwrap();
         let mut gateway = manager.start("kalitka-gateway", &run_by(&config));
         let status = until("the end of the gateway", BOUND, || gateway.ended());
         let said = manager.log();
@@ -136,8 +173,8 @@ fn several_workers_take_a_group_and_the_kernel_steers_it() {
     site.listen_at(address, ANY.parse().unwrap());
     let manager = ServiceManager::new(udp.into_iter().map(Kept::Udp).collect(), &site.path(""));
     let config = site.configured("");
-    let page = std::fs::read_to_string(&config).unwrap().replace("[snapshots]", "workers = 2\n[snapshots]");
-    std::fs::write(&config, page).unwrap();
+    let page = fs::read_to_string(&config).unwrap().replace("[snapshots]", "workers = 2\n[snapshots]");
+    fs::write(&config, page).unwrap();
     for turn in 0..2 {
         let mut gateway = manager.start("kalitka-gateway", &run_by(&config));
         manager.await_state("READY=1");
@@ -166,7 +203,7 @@ fn systemd_hands_its_socket_over_as_it_does() {
     site.listen_at(address, ANY.parse().unwrap());
     let (config, gateway) = (site.configured(""), program("kalitka-gateway"));
     let log = site.path("activated.log");
-    let output = std::fs::File::create(&log).unwrap();
+    let output = fs::File::create(&log).unwrap();
     let mut systemd = Command::new("systemd-socket-activate");
     systemd.stdout(output.try_clone().unwrap()).stderr(output);
     systemd.args(["--datagram", "--listen", &address.to_string(), text(&gateway)]).args(run_by(&config));

@@ -134,7 +134,8 @@ fn every_page_renders_without_a_warning_and_every_completion_parses() {
         assert!(share.join(format!("zsh/vendor-completions/_{name}")).is_file());
         assert!(share.join(format!("fish/vendor_completions.d/{name}.fish")).is_file());
     }
-    for page in ["kalitka-gateway-reader-add", "kalitka-hub-pki-token", "kalitka-snapshot-build", "kalitka-loadgen-run"] {
+    for page in ["kalitka-gateway-reader-add", "kalitka-hub-pki-token", "kalitka-snapshot-build", "kalitka-loadgen-run"]
+    {
         assert!(pages.iter().any(|path| path.ends_with(format!("{page}.1.gz"))), "{page}");
     }
     let offered = fs::read_to_string(share.join("bash-completion/completions/kalitka-gateway")).unwrap();
@@ -172,9 +173,10 @@ fn carried(machine: &FreshRoot, folder: &Path) -> Vec<String> {
     PACKAGES.iter().map(|package| carry(package)).collect()
 }
 
+/// dpkg as it is, but for what other packages of the machine would do about ours.
 fn dpkg(machine: &FreshRoot, action: &str, what: &[String]) -> String {
     let what: Vec<&str> = what.iter().map(String::as_str).collect();
-    machine.well("dpkg", &[&[action], &*what].concat())
+    machine.well("dpkg", &[&["--no-triggers", "--force-unsafe-io", action], &*what].concat())
 }
 
 fn owner_and_mode(machine: &FreshRoot, path: &str) -> String {

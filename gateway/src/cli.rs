@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use zeroize::Zeroizing;
 
 use crate::adoption::Standing;
 use crate::check;
@@ -177,6 +178,14 @@ impl Place {
     }
 }
 
+impl Token {
+    fn read(self) -> Result<Zeroizing<String>, Failure> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let read = || enrol::token(self.token_file.as_deref(), credentials.as_deref());
+        self.token.map_or_else(read, |token| Ok(token.into()))
+    }
+}
+
 impl Cli {
     /// Does what was asked for, and says what failed; gives the exit status.
     pub(crate) fn run(self) -> u8 {
@@ -199,7 +208,7 @@ impl Cli {
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
             Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
-                let token = token.token.map_or_else(|| enrol::token(token.token_file.as_deref()), |token| Ok(token.into()))?;
+                let token = token.read()?;
                 print(&enrol::enrol(&Config::read(&config)?, &config, &hub, &token, again)?)
             }
             Command::Reader(ReaderCommand::Add(one)) => ask(&one.asking, &Request::ReaderAdd { reader: one.reader }),
@@ -357,7 +366,7 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 21] = [
+        let cases: [(&[&str], bool); 23] = [
             (&["osdp", "enrol", "--reader", "101", "--for", "60s", "--socket", "/s"], true),
             (&["osdp", "enrol", "--reader", "101", "--for", "5x", "--socket", "/s"], false),
             (&["osdp", "enrol", "--for", "60s", "--socket", "/s"], false),
@@ -376,7 +385,6 @@ mod tests {
             (&["reader", "list", "--socket", "/s", "--config", "/c"], false),
             (&["run"], false),
             (&["enrol", "--config", "/c", "--hub", "h:1", "--token", "t"], true),
-            (&["enrol", "--config", "/c", "--hub", "h:1"], false),
             (&["enrol", "--hub", "h:1", "--token", "t"], false),
             (&["enrol", "--config", "/c", "--hub", "h:1", "--token-file", "-"], true),
             (&["enrol", "--config", "/c", "--hub", "h:1"], true),

@@ -1,9 +1,8 @@
 //! `enrol`: the box becomes the gateway of its building at a hub, with a token that is good once.
 
-use std::env;
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead as _, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use kalitka_uplink::{EnrolError, Enrolling, Identity};
@@ -47,15 +46,21 @@ pub(crate) fn enrol(config: &Config, file: &Path, hub: &str, token: &str, again:
     Ok(report(&identity, file, Clock::wall_seconds()))
 }
 
-/// The token in `file`, on standard input for `-`, or in the service manager's credential when no file is given.
+/// The token in `file`, on standard input for `-`; when no file is given, in the folder of the service manager's `credentials`.
 ///
 /// # Errors
 /// [`Failure`] when there is none, or it is none.
-pub(crate) fn token(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
-    let file = file.map_or_else(credential, |file| Ok(file.to_path_buf()))?;
+pub(crate) fn token(file: Option<&Path>, credentials: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    let credential = || credentials.map(|folder| folder.join(CREDENTIAL));
+    let file = file.map(Path::to_path_buf).or_else(credential).ok_or_else(|| {
+        Failure::Input(format!(
+            "no token: give --token-file FILE, or start this by a service manager with the credential {CREDENTIAL}"
+        ))
+    })?;
     let mut text = Zeroizing::new(String::with_capacity(TOKEN_BYTES_MAX));
     let read = if file == Path::new("-") {
-        io::stdin().lock().take(TOKEN_BYTES_MAX as u64).read_to_string(&mut text)
+        // Whoever pastes it ends the line, and not the input.
+        io::stdin().lock().take(TOKEN_BYTES_MAX as u64).read_line(&mut text)
     } else {
         File::open(&file).and_then(|opened| opened.take(TOKEN_BYTES_MAX as u64).read_to_string(&mut text))
     };
@@ -69,16 +74,6 @@ pub(crate) fn token(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(token.to_owned()))
 }
 
-/// Where the service manager has put the credential.
-fn credential() -> Result<PathBuf, Failure> {
-    let folder = env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-        Failure::Input(format!(
-            "no token: give --token-file FILE, or start this by a service manager with the credential {CREDENTIAL}"
-        ))
-    })?;
-    Ok(Path::new(&folder).join(CREDENTIAL))
-}
-
 fn report(identity: &Identity, file: &Path, now: i64) -> String {
     format!(
         "building   {}\nhub        {}\nvalid      {} days\npublishers {} pinned\noperators  {} pinned\n\
@@ -90,4 +85,35 @@ fn report(identity: &Identity, file: &Path, now: i64) -> String {
         identity.operators().len(),
         file.display(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn token_is_the_first_line_of_the_file_or_else_of_the_credential() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        fs::write(&file, "  secret \n\nGood once, for the box of building 17\n").unwrap();
+        fs::write(folder.path().join(CREDENTIAL), "credential").unwrap();
+        let taken = |file, credentials| token(file, credentials).unwrap().as_str().to_owned();
+        assert_eq!(taken(Some(&file), Some(folder.path())), "secret");
+        assert_eq!(taken(None, Some(folder.path())), "credential");
+    }
+
+    #[test]
+    fn token_that_is_not_there_is_asked_for_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let refused = |file, credentials| token(file, credentials).unwrap_err();
+        assert!(matches!(refused(None, None), Failure::Input(text) if text.contains("--token-file")));
+        assert!(matches!(refused(Some(&file), None), Failure::Environment(text) if text.contains("token")));
+        assert!(matches!(refused(None, Some(folder.path())), Failure::Environment(text) if text.contains(CREDENTIAL)));
+        for nothing in ["", "\nsecret\n", "   "] {
+            fs::write(&file, nothing).unwrap();
+            assert!(matches!(refused(Some(&file), None), Failure::Input(text) if text.contains("no token in it")));
+        }
+    }
 }

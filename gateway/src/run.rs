@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::http::{self, Surface};
 use crate::journal::{self, Door, Journal, JournalStatus, JournalTally, Kept, Recorder, Ring, SafetyFile, Setup, Work};
 use crate::keys::{self, KeyBook};
-use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
+use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, SETTLE_PATIENCE, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
 use crate::logs;
 use crate::metrics::{Collector, KernelDrops, OsdpTally, Tally, names};
 use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys, LastCommands};
@@ -282,12 +282,13 @@ struct Threads {
 }
 
 impl Threads {
-    /// Lines and workers first, so that nothing is taken any more; then those who keep what the workers took. A disk that does not
-    /// answer is not waited for.
+    /// What takes its time on the disk, while readers are still answered. Then lines and workers, so that nothing is taken any more;
+    /// then those who keep what the workers took. A disk that does not answer is not waited for.
     ///
     /// # Errors
     /// [`Failure::Environment`] when it did not answer in time: nothing that was receipted is lost by it.
     fn stop(self) -> Result<(), Failure> {
+        self.door.settle(SETTLE_PATIENCE);
         let device_keys = self.lines.map(osdp::Running::stop);
         if let Some(serial) = self.serial {
             serial.stop();

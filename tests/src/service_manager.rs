@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
@@ -87,6 +88,23 @@ impl ServiceManager {
                 return;
             }
         }
+    }
+
+    /// Forgets what it has been told up to now.
+    pub fn forget(&self) {
+        self.told.set_nonblocking(true).unwrap();
+        while self.told.recv(&mut [0; 4096]).is_ok() {}
+        self.told.set_nonblocking(false).unwrap();
+    }
+
+    /// What the service says next, if anything, within `patience`.
+    #[must_use]
+    pub fn state_within(&self, patience: Duration) -> Option<String> {
+        self.told.set_read_timeout(Some(patience)).unwrap();
+        let mut buffer = [0; 4096];
+        let said = self.told.recv(&mut buffer).ok();
+        self.told.set_read_timeout(Some(BOUND)).unwrap();
+        said.map(|len| String::from_utf8_lossy(&buffer[..len]).into_owned())
     }
 
     /// The log of all its processes.
