@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak torture fleet sabotage mutants figures compare bench audit
+.PHONY: help setup demo test check soak torture fleet sabotage mutants figures compare bench deb audit
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Seconds of load in the demo.
@@ -84,6 +84,12 @@ bench: setup ## Every hot step by time and by instructions, against the baseline
 	@deploy/setup-debian valgrind || echo 'bench: going on without valgrind' >&2
 	cargo bench --locked --package kalitka-benches --bench hot_path -- \
 	  $(if $(filter-out 0,$(LONG)),--long) $(if $(filter-out 0,$(UPDATE)),--update) $(if $(ONLY),'$(ONLY)')
+
+deb: setup ## Debian packages of gateway, hub, tools and pages, in target/deb
+	@deploy/setup-debian dpkg-shlibdeps strip
+	cargo build --locked --release $(BINARIES)
+	rm -rf "$(TARGET)/deb"
+	deploy/build-deb "$(TARGET)/release" "$(TARGET)/deb"
 
 audit: setup ## Licences, sources and bans of the dependency tree, by cargo-deny
 	cargo deny --version >/dev/null 2>&1 || { echo 'audit: installing cargo-deny'; cargo install --locked cargo-deny; }

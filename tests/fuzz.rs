@@ -88,6 +88,7 @@ fn sample_messages(rng: &mut Rng, texts: &mut [u8; 1024]) -> Vec<Vec<u8>> {
             order: Order::Open { direction: Direction::Exit, hold_open_ms: 900 },
         }),
         Message::Pong(Pong { token: rng.u32(..) }),
+        Message::Leave,
         Message::ListPage(page),
     ];
     messages.iter().map(emitted).collect()

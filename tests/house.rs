@@ -10,11 +10,12 @@ use kalitka_tests::tree::{File, files, is_test, root};
 use serde_json::Value;
 
 /// Which of our crates each of our crates may use; benches and tests also see more in their dev-dependencies.
-const EDGES: [(&str, &[&str], &[&str]); 12] = [
+const EDGES: [(&str, &[&str], &[&str]); 13] = [
     ("kalitka-protocol", &[], &[]),
     ("kalitka-snapshot", &["kalitka-protocol"], &[]),
     ("kalitka-core", &["kalitka-protocol", "kalitka-snapshot"], &[]),
-    ("kalitka-tools", &["kalitka-core", "kalitka-protocol", "kalitka-snapshot"], &[]),
+    ("kalitka-manual", &[], &[]),
+    ("kalitka-tools", &["kalitka-core", "kalitka-manual", "kalitka-protocol", "kalitka-snapshot"], &[]),
     ("kalitka-outbox", &["kalitka-protocol"], &[]),
     ("kalitka-process", &[], &[]),
     ("kalitka-uplink", &["kalitka-protocol"], &["kalitka-loadgen"]),
@@ -22,6 +23,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
         "kalitka-gateway",
         &[
             "kalitka-core",
+            "kalitka-manual",
             "kalitka-outbox",
             "kalitka-process",
             "kalitka-protocol",
@@ -30,8 +32,8 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
         ],
         &[],
     ),
-    ("kalitka-hub", &["kalitka-process", "kalitka-protocol"], &[]),
-    ("kalitka-loadgen", &["kalitka-protocol"], &[]),
+    ("kalitka-hub", &["kalitka-manual", "kalitka-process", "kalitka-protocol"], &[]),
+    ("kalitka-loadgen", &["kalitka-manual", "kalitka-protocol"], &[]),
     (
         "kalitka-benches",
         &["kalitka-core", "kalitka-protocol", "kalitka-snapshot", "kalitka-tests"],
@@ -45,10 +47,12 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.
-const CONFINED: [(&str, &[&str]); 29] = [
+const CONFINED: [(&str, &[&str]); 33] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
     ("axum", &["kalitka-gateway", "kalitka-hub"]),
+    ("clap_complete", &["kalitka-manual"]),
+    ("clap_mangen", &["kalitka-manual"]),
     ("crc", &["kalitka-outbox", "kalitka-protocol"]),
     ("csv", &["kalitka-snapshot", "kalitka-loadgen"]),
     ("dashmap", &["kalitka-core"]),
@@ -56,6 +60,7 @@ const CONFINED: [(&str, &[&str]); 29] = [
     ("fuser", &["kalitka-tests"]),
     ("getrandom", &["kalitka-gateway", "kalitka-hub", "kalitka-tools", "kalitka-loadgen"]),
     ("jiff", &["kalitka-snapshot", "kalitka-hub", "kalitka-tools", "kalitka-loadgen", "kalitka-tests"]),
+    ("listenfd", &["kalitka-process"]),
     ("metrics", &["kalitka-gateway", "kalitka-hub"]),
     ("metrics-exporter-prometheus", &["kalitka-gateway", "kalitka-hub"]),
     ("nix", &["kalitka-gateway", "kalitka-loadgen"]),
@@ -68,6 +73,7 @@ const CONFINED: [(&str, &[&str]); 29] = [
     ("rtime-clock", &["kalitka-gateway"]),
     ("rtrb", &["kalitka-gateway"]),
     ("rustls", &["kalitka-uplink", "kalitka-hub"]),
+    ("sd-notify", &["kalitka-process"]),
     ("sled", &["kalitka-outbox"]),
     ("snow", &["kalitka-core"]),
     ("tokio", &["kalitka-gateway", "kalitka-process", "kalitka-uplink", "kalitka-hub"]),

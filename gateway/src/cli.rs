@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use zeroize::Zeroizing;
 
 use crate::adoption::Standing;
 use crate::check;
@@ -133,12 +134,24 @@ struct Enrol {
     /// Where the hub is
     #[arg(long, value_name = "HOST:PORT")]
     hub: String,
-    /// What `kalitka-hub pki token` printed for this building; it is good once
-    #[arg(long)]
-    token: String,
+    #[command(flatten)]
+    token: Token,
     /// Replace the identity that the box already has
     #[arg(long)]
     again: bool,
+}
+
+/// Where the token comes from. Given neither way it is the credential `enrol-token` of the service manager.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Token {
+    /// A file with what `kalitka-hub pki token` printed for this building, good once; `-` for standard input. Without it the
+    /// credential `enrol-token` of the service manager is taken
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The token itself, for a try: everybody on the machine sees it in the list of processes
+    #[arg(long)]
+    token: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +193,14 @@ impl Place {
     }
 }
 
+impl Token {
+    fn read(self) -> Result<Zeroizing<String>, Failure> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let read = || enrol::token(self.token_file.as_deref(), credentials.as_deref());
+        self.token.map_or_else(read, |token| Ok(token.into()))
+    }
+}
+
 impl Cli {
     /// Does what was asked for, and says what failed; gives the exit status.
     pub(crate) fn run(self) -> u8 {
@@ -203,6 +224,7 @@ impl Cli {
             Command::Run(file) => run::run(&Config::read(&file.config)?),
             Command::Check(file) => print(&check::check(&Config::read(&file.config)?)?),
             Command::Enrol(Enrol { file: ConfigFile { config }, hub, token, again }) => {
+                let token = token.read()?;
                 print(&enrol::enrol(&Config::read(&config)?, &config, &hub, &token, again)?)
             }
             Command::Reader(ReaderCommand::Add(one)) => ask(&one.asking, &Request::ReaderAdd { reader: one.reader }),
@@ -368,7 +390,7 @@ mod tests {
 
     #[test]
     fn usage_is_strict() {
-        let cases: [(&[&str], bool); 23] = [
+        let cases: [(&[&str], bool); 25] = [
             (&["doctor", "--config", "/c", "--json"], true),
             (&["doctor"], false),
             (&["osdp", "enrol", "--reader", "101", "--for", "60s", "--socket", "/s"], true),
@@ -389,8 +411,10 @@ mod tests {
             (&["reader", "list", "--socket", "/s", "--config", "/c"], false),
             (&["run"], false),
             (&["enrol", "--config", "/c", "--hub", "h:1", "--token", "t"], true),
-            (&["enrol", "--config", "/c", "--hub", "h:1"], false),
             (&["enrol", "--hub", "h:1", "--token", "t"], false),
+            (&["enrol", "--config", "/c", "--hub", "h:1", "--token-file", "-"], true),
+            (&["enrol", "--config", "/c", "--hub", "h:1"], true),
+            (&["enrol", "--config", "/c", "--hub", "h:1", "--token-file", "/t", "--token", "t"], false),
             (&[], false),
         ];
         for (words, right) in cases {

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, on};
+use kalitka_process::handed::Handed;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -34,7 +35,7 @@ pub(crate) struct Surface {
 
 impl Surface {
     /// Whether every worker has shown lately that it lives.
-    fn healthy(&self) -> bool {
+    pub(crate) fn healthy(&self) -> bool {
         let now = self.clock.monotonic();
         self.collector.tallies().iter().all(|tally| tally.silent_for(now) < WORKER_STUCK_AFTER)
     }
@@ -67,12 +68,13 @@ impl Surface {
     }
 }
 
-/// Binds `listen`; gives the address with its port, also when any port was asked for.
+/// The listener at `listen`, handed over or bound; gives the address with its port, also when any port was asked for.
 ///
 /// # Errors
 /// [`Failure::Environment`] naming the address.
-pub(crate) fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let bound = TcpListener::bind(listen).and_then(|listener| {
+pub(crate) fn open(listen: SocketAddr, handed: &mut Handed) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = handed.take_tcp("http.listen", listen)?.map_or_else(|| TcpListener::bind(listen), Ok);
+    let bound = listener.and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))

@@ -77,8 +77,12 @@ pub(crate) const HTTP_CONNECTIONS_MAX: usize = 32;
 pub(crate) const HTTP_CONNECTION_LIFE: Duration = Duration::from_secs(5);
 /// How often the workers' counters are copied to where they are served from.
 pub(crate) const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
+/// Of a file with an enrolment token: far more than the token and what the hub prints below it.
+pub(crate) const TOKEN_BYTES_MAX: usize = 4096;
 /// How long the end of the process waits for connections that are being served.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end of the process lets workers answer while the journal settles.
+pub(crate) const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for what is being written: a disk that hangs does not keep it.
 pub(crate) const WRITTEN_PATIENCE: Duration = Duration::from_secs(10);
 /// Records of one worker that wait for the journal if nothing else is configured: at 100,000 decisions a second more than half a second of a disk that hangs.

@@ -8,7 +8,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use kalitka_process::{failure, logs, state};
 
 mod adoption;
@@ -43,5 +43,5 @@ mod uplink;
 const PROGRAM: &str = "gateway";
 
 fn main() -> ExitCode {
-    ExitCode::from(cli::Cli::parse().run())
+    kalitka_manual::made(cli::Cli::command).unwrap_or_else(|| ExitCode::from(cli::Cli::parse().run()))
 }

@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 use kalitka_core::{Overlay, Texts, View};
 use kalitka_outbox::Bounds;
 use kalitka_process::control::Listener;
+use kalitka_process::handed::Handed;
+use kalitka_process::notify;
 use kalitka_snapshot::model::PortalMode;
 use tokio::sync::{broadcast, watch};
 
@@ -22,7 +24,7 @@ use crate::failure::Failure;
 use crate::http::{self, Surface};
 use crate::journal::{self, Door, Journal, JournalStatus, Kept, Recorder, Ring, SafetyFile, Setup, Work};
 use crate::keys::{self, KeyBook};
-use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
+use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, SETTLE_PATIENCE, STAMPS_WAITING_MAX, WRITTEN_PATIENCE};
 use crate::logs;
 use crate::metrics::{Collector, KernelDrops, Measured, Standings, names};
 use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys, LastCommands};
@@ -41,6 +43,8 @@ use crate::uplink::{self, Uplink};
 /// # Errors
 /// [`Failure`] when it cannot start, or when a thread has died.
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+    // Before any thread: it changes the environment.
+    let mut handed = Handed::take()?;
     let clock = Clock::start();
     logs::start(&config.log)?;
     let stage = Stage::set()?;
@@ -49,11 +53,12 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let _state = StateFolder::take(&config.state, crate::PROGRAM)?;
     state::make(&config.snapshots.inbox, crate::PROGRAM)?;
     let died = Ended::default();
-    let (ground, surroundings) = Ground::open(config, &clock)?;
+    let (ground, surroundings) = Ground::open(config, &mut handed, &clock)?;
     let Surroundings { collector, http, http_address, control } = surroundings;
     let (standing, keys, udp) = (ground.adopter.standing(), Arc::clone(&ground.keys), ground.sockets.address);
     let Started { threads, journal, uplink_state, uplink, osdp } = start(config, ground, &clock, &died)?;
     let version = env!("CARGO_PKG_VERSION");
+    notify::ready();
     tracing::info!(building = config.building, %udp, http = %http_address, version, "serving");
 
     let fixed = Status {
@@ -107,7 +112,7 @@ struct Surroundings {
 }
 
 impl Ground {
-    fn open(config: &Config, clock: &Clock) -> Result<(Self, Surroundings), Failure> {
+    fn open(config: &Config, handed: &mut Handed, clock: &Clock) -> Result<(Self, Surroundings), Failure> {
         let mut trust = Trust::of(config)?;
         let measured = Measured::new(config.udp.workers);
         let collector = Collector::install(measured.clone())?;
@@ -118,10 +123,11 @@ impl Ground {
         let (safety_file, kept) = SafetyFile::open(&config.state);
         let overlay = Arc::new(ordered(kept.as_ref(), config.safety.mode));
         let views = Arc::new(Published::new(None));
-        let sockets = udp::bind(&config.udp)?;
+        let sockets = udp::open(&config.udp, handed)?;
         let wiring = Wiring::of(&config.serial);
-        let (http, http_address) = http::bind(config.http.listen)?;
-        let control = Listener::bind(&config.control.socket, crate::PROGRAM)?;
+        let (http, http_address) = http::open(config.http.listen, handed)?;
+        let control = Listener::open(&config.control.socket, handed, crate::PROGRAM)?;
+        handed.is_all_taken()?;
         let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
         let publishers = std::mem::take(&mut trust.publishers);
         let in_force = (Arc::clone(&views), Arc::clone(&overlay));
@@ -269,12 +275,13 @@ struct Threads {
 }
 
 impl Threads {
-    /// Lines and workers first, so that nothing is taken any more; then those who keep what the workers took. A disk that does not
-    /// answer is not waited for.
+    /// What takes its time on the disk, while readers are still answered. Then lines and workers, so that nothing is taken any more;
+    /// then those who keep what the workers took. A disk that does not answer is not waited for.
     ///
     /// # Errors
     /// [`Failure::Environment`] when it did not answer in time: nothing that was receipted is lost by it.
     fn stop(self) -> Result<(), Failure> {
+        self.door.settle(SETTLE_PATIENCE);
         let device_keys = self.lines.map(osdp::Running::stop);
         if let Some(serial) = self.serial {
             serial.stop();

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use kalitka_process::control::Listener;
+use kalitka_process::notify;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -68,6 +69,7 @@ impl Stage {
                 Err(error) = control.serve(|stream| Arc::clone(&desk).attend(stream)) => Err(cannot_serve(error)),
                 Err(error) = http::serve(http, surface) => Err(cannot_serve(error)),
             };
+            notify::stopping();
             shutdown.send_replace(true);
             if let Some(uplink) = uplink {
                 // Takes leave of the hub, if that is quick.
@@ -90,5 +92,9 @@ async fn collect(surface: Arc<Surface>) {
     loop {
         ticks.tick().await;
         surface.collector.collect(surface.clock.monotonic());
+        // A worker that is stuck lets the service manager's patience run out.
+        if surface.healthy() {
+            notify::alive();
+        }
     }
 }

@@ -91,6 +91,23 @@ fn random_bytes_are_never_answered_and_harm_nothing() {
 }
 
 #[test]
+fn gateway_that_ends_takes_leave_of_each_of_its_readers() {
+    let site = Site::with_workers(2);
+    let mut running = site.start();
+    let readers: Vec<_> = (READER..READER + 40)
+        .map(|number| {
+            let mut reader = TestReader::new(running.udp, number, running.add_reader(number));
+            reader.shake_hands(1);
+            assert!(reader.pong_within(1, PATIENCE));
+            reader
+        })
+        .collect();
+    running.signal(Signal::TERM);
+    assert!(running.wait().success());
+    assert!(readers.iter().all(TestReader::is_left), "a reader has to find out by itself");
+}
+
+#[test]
 fn killed_gateway_answers_again_by_the_same_snapshot_and_refuses_a_replayed_initiation() {
     let site = Site::with_snapshot(5);
     let running = site.start();

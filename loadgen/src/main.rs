@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 use cli_compare::{CompareArgs, EchoArgs};
 use cli_relay::RelayArgs;
 use cli_run::RunArgs;
@@ -103,6 +103,9 @@ impl From<io::Error> for Failure {
 }
 
 fn main() -> ExitCode {
+    if let Some(made) = kalitka_manual::made(Line::command) {
+        return made;
+    }
     let line = Line::parse();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -24,6 +24,7 @@ mod kind {
     pub(super) const COMMAND: u8 = 0x83;
     pub(super) const PONG: u8 = 0x84;
     pub(super) const LIST_PAGE: u8 = 0x85;
+    pub(super) const LEAVE: u8 = 0x86;
 }
 
 /// The flags of a report (SPEC 7.2).
@@ -53,6 +54,8 @@ pub enum Message<'a> {
     Pong(Pong),
     /// A page of a list. Gateway to reader.
     ListPage(ListPage<'a>),
+    /// This session ends here; shake hands with whoever comes after me. Gateway to reader.
+    Leave,
 }
 
 /// May this card pass in this direction? 24 bytes (SPEC 6.3).
@@ -231,6 +234,7 @@ impl<'a> Message<'a> {
             kind::COMMAND => Self::Command(Command::parse(at)?),
             kind::PONG => Self::Pong(Pong::parse(at)?),
             kind::LIST_PAGE => Self::ListPage(ListPage::parse(at, body)?),
+            kind::LEAVE => Self::Leave,
             _ => return Ok(None),
         };
         cursor.finish("message")?;
@@ -265,6 +269,7 @@ impl<'a> Message<'a> {
                 writer.put(&[0; 4])
             }
             Self::ListPage(page) => page.emit(writer),
+            Self::Leave => Ok(()),
         }
     }
 
@@ -280,6 +285,7 @@ impl<'a> Message<'a> {
             Self::Command(_) => (kind::COMMAND, 24),
             Self::Pong(_) => (kind::PONG, 8),
             Self::ListPage(page) => (kind::LIST_PAGE, u16::try_from(page.body_len()).map_err(|_| NoRoom)?),
+            Self::Leave => (kind::LEAVE, 0),
         })
     }
 }

@@ -266,6 +266,7 @@ impl<const REPORTS: usize> Reader<REPORTS> {
                 Message::Receipt(receipt) => self.take_receipt(now, &receipt, events),
                 // A command of the session before names counters that are no longer known.
                 Message::Command(command) if is_current => self.take_command(now, command, events),
+                Message::Leave if is_current => self.wants_handshake = true,
                 _ => {}
             }
         }
@@ -419,7 +420,8 @@ impl<const REPORTS: usize> Reader<REPORTS> {
         self.last_question.map_or(Duration::ZERO, |at| at + PING_INTERVAL)
     }
 
-    /// When an initiation is next due: no session, one near its end, a last resend, or 100 ms without an answer.
+    /// When an initiation is next due: no session, one near its end or ended by the gateway, a last resend, or 100 ms without an
+    /// answer.
     fn initiation_at(&self) -> Duration {
         let since = self.unanswered_since.max(self.link.session_since()).filter(|_| self.unanswered_since.is_some());
         let unanswered = since.map(|since| since + ASK_RESENDS[1]);

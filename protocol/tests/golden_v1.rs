@@ -253,6 +253,12 @@ fn ping_and_pong_bytes() {
     assert_golden(&Message::Pong(Pong { token: 0x0403_0201 }), "84000800 01020304 00000000");
 }
 
+// SPEC 10.5 leave
+#[test]
+fn leave_bytes() {
+    assert_golden(&Message::Leave, "86000000");
+}
+
 // SPEC 5.5 message headers and kinds
 // SPEC 5.6 unknown kinds, the number of messages
 #[test]

@@ -83,6 +83,7 @@ fn samples() -> Vec<Vec<u8>> {
         Message::Receipt(Receipt { log: LogId(1), number: 2 }),
         Message::Command(Command { id: 1, seen: 2, order }),
         Message::Pong(Pong { token: 1 }),
+        Message::Leave,
     ]
     .iter()
     .map(emitted)
@@ -307,6 +308,7 @@ fn messages() -> impl Strategy<Value = Message<'static>> {
         any::<[u64; 2]>().prop_map(|[log, number]| Message::Receipt(Receipt { log: LogId(log), number })),
         (1u64.., any::<u64>(), orders()).prop_map(|(id, seen, order)| Message::Command(Command { id, seen, order })),
         any::<u32>().prop_map(|token| Message::Pong(Pong { token })),
+        Just(Message::Leave),
     ]
 }
 

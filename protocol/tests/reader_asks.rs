@@ -47,6 +47,46 @@ fn first_datagram_of_a_session_follows_the_response() {
     assert_eq!(world.deliver(response), Err(Dropped::NoHandshake), "a response is taken once");
 }
 
+// SPEC 10.5 a leave of the newest session calls for a handshake at once; of the one before it means nothing
+#[test]
+fn reader_that_is_left_shakes_hands_at_once_and_asks_again() {
+    let mut world = Small::connected();
+    world.jump(ms(10_000));
+    ask(&mut world);
+    assert!(matches!(world.sent_messages()[..], [Message::Ask(_), ..]));
+    world.say(&Message::Leave);
+    let mut initiation = world.transmit().unwrap();
+    assert_eq!(initiation.len(), HANDSHAKE_LEN);
+    assert_eq!(world.transmit(), None, "once, as 10.2 allows");
+    let late = world.gateway.seal(&[Message::Leave]);
+    let response = world.gateway.shake(&mut initiation);
+    world.deliver(response).unwrap();
+    assert!(matches!(world.sent_messages()[..], [Message::Ask(_), ..]), "no timer is waited for");
+    world.deliver(late).unwrap();
+    assert_eq!(world.transmit(), None);
+}
+
+// SPEC 10.2 the response to the newest initiation or to the one before it
+#[test]
+fn late_response_is_taken_while_one_initiation_followed_and_not_two() {
+    for (followed, taken) in [(1, true), (2, false)] {
+        let mut world = Small::new();
+        let mut first = world.transmit().unwrap();
+        for _ in 0..followed {
+            let due = world.reader.next_timeout();
+            world.jump(due);
+            assert_eq!(world.transmit().map(|datagram| datagram.len()), Some(HANDSHAKE_LEN));
+        }
+        let response = world.gateway.shake(&mut first);
+        let outcome = world.deliver(response.clone());
+        assert_eq!(outcome.is_ok(), taken, "{followed}: {outcome:?}");
+        assert_eq!(world.reader.session().is_some(), taken);
+        if taken {
+            assert_eq!(world.deliver(response), Err(Dropped::NoHandshake), "a response is taken once");
+        }
+    }
+}
+
 // SPEC 5.2 counters
 #[test]
 fn no_counter_is_used_twice() {

@@ -140,8 +140,10 @@ impl City {
         let token: Value =
             serde_json::from_str(&self.ask(&["pki", "token", "--building", &building, "--json"])).unwrap();
         let config = self.site.configured("");
-        let token = token["token"].as_str().unwrap();
-        run_well("kalitka-gateway", ["enrol", "--config", text(&config), "--hub", &self.quic, "--token", token]);
+        let file = self.site.path("enrol-token");
+        fs::write(&file, token["token"].as_str().unwrap()).unwrap();
+        let args = ["enrol", "--config", text(&config), "--hub", &self.quic, "--token-file", text(&file)];
+        run_well("kalitka-gateway", args);
     }
 
     /// The building's events at the hub, in their order there.

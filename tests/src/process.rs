@@ -109,6 +109,14 @@ impl Process {
         let mut command = Command::new(program(name));
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.args(args).stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+        Self::of(&mut command, output)
+    }
+
+    /// What `command` starts, which sends its outputs to the file `output` by itself.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn of(command: &mut Command, output: &Path) -> Self {
         Self { child: command.spawn().unwrap(), output: output.to_path_buf() }
     }
 

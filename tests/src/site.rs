@@ -86,6 +86,11 @@ impl Site {
         (self.building, self.publisher) = (other.building, other.publisher.clone());
     }
 
+    /// From the next configuration on the gateway is to be found there.
+    pub fn listen_at(&mut self, udp: SocketAddr, http: SocketAddr) {
+        (self.udp, self.http) = (udp.to_string(), http.to_string());
+    }
+
     /// Where the running gateway listens to readers.
     #[must_use]
     pub fn udp(&self) -> SocketAddr {

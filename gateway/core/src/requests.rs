@@ -29,7 +29,8 @@ impl Request {
             | Message::Receipt(_)
             | Message::Command(_)
             | Message::Pong(_)
-            | Message::ListPage(_) => return None,
+            | Message::ListPage(_)
+            | Message::Leave => return None,
         })
     }
 }

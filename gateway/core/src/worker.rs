@@ -141,6 +141,14 @@ impl Worker {
         send(session, now, &Message::Receipt(Receipt { log, number }), out)
     }
 
+    /// Ends the session of a reader that has one, and seals that it is over (SPEC 10.5); gives where the datagram in `out` goes.
+    /// `None` when no session is left. For the worker's own end: whoever comes after it knows none of them.
+    pub fn leave(&mut self, now: Duration, out: &mut Output) -> Option<SocketAddr> {
+        out.clear();
+        let mut session = self.readers.iter_mut().flatten().find_map(|reader| reader.current.take())?;
+        send(&mut session, now, &Message::Leave, out)
+    }
+
     /// Takes a command for `reader`, to be sent by [`poll`](Self::poll) until it is done or, at `until`, given up.
     /// [`Effect::CommandEnded`] tells which, once.
     ///

@@ -298,7 +298,8 @@ fn a_gateways_own_message_is_dropped_with_its_datagram() {
     let (mut rig, mut reader) = connected();
     let command = Command { id: 1, seen: 0, order: Order::Play(Tone::Welcome) };
     let receipt = Receipt { log: LogId(1), number: 1 };
-    for message in [Message::Command(command), Message::Receipt(receipt), Message::Pong(Pong { token: 1 })] {
+    let pong = Message::Pong(Pong { token: 1 });
+    for message in [Message::Command(command), Message::Receipt(receipt), pong, Message::Leave] {
         let datagram = reader.seal(&[Message::Ask(ask(1, 1, ENTRY)), message]);
         let outcome = rig.take(reader.address, &datagram);
         assert_eq!((outcome, rig.effects()), (Outcome::Dropped(DropReason::WrongDirectionMessage), vec![]));

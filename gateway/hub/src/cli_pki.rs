@@ -155,7 +155,8 @@ impl PkiCommand {
                 ask(&asking, &DoorRequest::PkiToken { building, hours }, |value| {
                     format!(
                         "{}\n\nGood once, for the box of building {building}, until {}. On the box:\n\n  \
-                         kalitka-gateway enrol --config FILE --hub HOST:PORT --token TOKEN\n",
+                         kalitka-gateway enrol --config FILE --hub HOST:PORT --token-file -\n\n\
+                         and paste it there.\n",
                         text(&value["token"]),
                         time(&value["expires"])
                     )

@@ -8,7 +8,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use kalitka_process::{failure, logs, state};
 
 mod alarms;
@@ -44,6 +44,9 @@ mod verify;
 const PROGRAM: &str = "hub";
 
 fn main() -> ExitCode {
+    if let Some(made) = kalitka_manual::made(cli::Cli::command) {
+        return made;
+    }
     match cli::Cli::parse().execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

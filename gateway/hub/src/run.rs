@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use kalitka_process::control::Listener;
+use kalitka_process::notify;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, broadcast, watch};
@@ -58,6 +59,7 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
     tracing::info!(%quic, %http, newest = *hub.stored.borrow(), version = env!("CARGO_PKG_VERSION"), "serving");
 
     let desk = Arc::new(Desk { hub: Arc::clone(&hub), quic, http });
+    notify::ready();
     let ended = stage.serve(&hub, async {
         let mut writer = tokio::spawn(writer.run(Arc::clone(&hub)));
         let mut receive = tokio::spawn(receive::serve(endpoint.clone(), Arc::clone(&hub), works));
@@ -68,6 +70,7 @@ pub(crate) fn run(config: Config) -> Result<(), Failure> {
             Err(error) = feed::serve(http_listener, Arc::clone(&hub)) => Err(cannot_serve(error)),
         }
     });
+    notify::stopping();
     stop.send_replace(true);
     endpoint.close(0_u32.into(), b"the hub is stopping");
     stage.runtime.block_on(async {
@@ -134,6 +137,7 @@ async fn keep_up(hub: Arc<Hub>) {
         ticks.tick().await;
         hub.collector.upkeep();
         show_load(&hub);
+        notify::alive();
     }
 }
 

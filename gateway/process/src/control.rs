@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream as BlockingStream;
+use std::os::unix::net::{UnixListener as BlockingListener, UnixStream as BlockingStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
+use crate::handed::Handed;
 use crate::state;
 
 /// Connections to a control socket at a time.
@@ -23,11 +24,12 @@ fn remedy(program: &str) -> String {
     format!("let its folder belong to the {program}'s user, or configure another path")
 }
 
-/// The bound socket; its file goes when this is dropped.
+/// The bound socket; its file goes when this is dropped, unless somebody else made it.
 #[derive(Debug)]
 pub struct Listener {
-    path: PathBuf,
-    socket: std::os::unix::net::UnixListener,
+    /// Of the file that this process has made.
+    made: Option<PathBuf>,
+    socket: BlockingListener,
 }
 
 impl Listener {
@@ -41,12 +43,25 @@ impl Listener {
         remove_stale(path, program)?;
         let failed =
             |error: io::Error| Failure::at(path, "listen for control (control.socket)", &error, remedy(program));
-        let socket = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
-        let listener = Self { path: path.into(), socket };
+        let socket = BlockingListener::bind(path).map_err(failed)?;
+        let listener = Self { made: Some(path.into()), socket };
         // The process's umask keeps everybody else out until here.
         fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
         listener.socket.set_nonblocking(true).map_err(failed)?;
         Ok(listener)
+    }
+
+    /// The socket at `path` that was handed over, if it was; one that is bound otherwise. Whoever has made the file of the
+    /// former says who may use it.
+    ///
+    /// # Errors
+    /// [`Failure::Environment`] when the one that was handed over is elsewhere, and as [`bind`](Self::bind).
+    pub fn open(path: &Path, handed: &mut Handed, program: &str) -> Result<Self, Failure> {
+        let Some(socket) = handed.take_unix("control.socket", path)? else { return Self::bind(path, program) };
+        let failed =
+            |error: io::Error| Failure::at(path, "listen for control (control.socket)", &error, remedy(program));
+        socket.set_nonblocking(true).map_err(failed)?;
+        Ok(Self { made: None, socket })
     }
 
     /// Gives each connection to `take`, at most [`CONNECTIONS_MAX`] at a time, until it is dropped.
@@ -81,8 +96,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(socket = %self.path.display(), %error, "cannot remove the control socket");
+        let Some(path) = &self.made else { return };
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!(socket = %path.display(), %error, "cannot remove the control socket");
         }
     }
 }

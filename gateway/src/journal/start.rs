@@ -82,6 +82,7 @@ impl Journal {
             checkpoints: Checkpoints::new(&state),
             to_restore: ToRestore::Unread,
             uncheckpointed: 0,
+            is_settled: false,
             checkpointed_at: Duration::ZERO,
             commands: Commands::new(operators),
             safety_file: setup.safety_file,

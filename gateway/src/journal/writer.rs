@@ -65,6 +65,8 @@ pub(crate) struct Journal {
     pub(super) to_restore: ToRestore,
     pub(super) uncheckpointed: u64,
     pub(super) checkpointed_at: Duration,
+    /// The end is near, and the checkpoint for it is written: what came since is little to read again.
+    pub(super) is_settled: bool,
 
     pub(super) commands: Commands,
     pub(super) safety_file: SafetyFile,
@@ -127,7 +129,9 @@ impl Journal {
                 self.ring.wait(is_busy, next_tick.saturating_sub(now));
             }
         }
-        self.checkpoint();
+        if !self.is_settled {
+            self.checkpoint();
+        }
     }
 
     /// Takes all that has come, and commits it unless it had better wait for more.
@@ -176,6 +180,13 @@ impl Journal {
         match work {
             Work::Adopted { generation, last_command, hash } => self.adopted(generation, last_command, hash),
             Work::Uplink(request) => self.serve(*request),
+            Work::Settle(done) => {
+                self.commit();
+                self.checkpoint();
+                self.is_settled = true;
+                // Who asked may have lost patience.
+                let _ = done.send(());
+            }
             Work::Stop => return false,
         }
         true

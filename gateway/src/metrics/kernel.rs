@@ -40,7 +40,8 @@ impl KernelDrops {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::udp::bind;
+    use crate::udp::open;
+    use kalitka_process::handed::Handed;
     use std::net::UdpSocket;
 
     #[test]
@@ -62,7 +63,7 @@ mod tests {
         for listen in ["127.0.0.1:0", "[::1]:0"] {
             let listen = listen.parse().unwrap();
             let udp = config::Udp { listen, workers: 2, receive_buffer_bytes: 1 << 16, ..config::Udp::default() };
-            let sockets = bind(&udp).unwrap();
+            let sockets = open(&udp, &mut Handed::default()).unwrap();
             let drops = KernelDrops::of(sockets.inodes.clone(), sockets.address);
             assert_eq!(drops.count(), Some(0));
             let client = UdpSocket::bind(listen).unwrap();

@@ -1,4 +1,4 @@
-//! What goes to readers unasked: receipts and commands that the journal has left, and repeats of commands.
+//! What goes to readers unasked: receipts and commands that the journal has left, repeats of commands, and the leave at the end.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,6 +9,7 @@ use super::batch::Wire;
 use super::post::Post;
 use super::worker::{Turn, Worker};
 use crate::limits::BATCH_MAX;
+use crate::metrics::Tally;
 
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -41,6 +42,26 @@ impl Worker {
         if letters > 0 {
             let outs = self.desk.outs.iter().zip(to).take(letters);
             turn.tally.sent(wire.send(outs.map(|(out, to)| (out.datagram(), to))));
+        }
+    }
+
+    /// Tells every reader that its session ends: it shakes hands at once with the gateway that comes after this one, and if that has
+    /// the same socket, even before it is there.
+    pub(super) fn leave(&mut self, wire: &mut Wire, tally: &Tally) {
+        let now = self.shared.clock.monotonic();
+        loop {
+            let mut to = [NOWHERE; BATCH_MAX];
+            let mut letters = 0;
+            while letters < BATCH_MAX
+                && let Some(address) = self.core.leave(now, &mut self.desk.outs[letters])
+            {
+                letters += self.address(address, letters, &mut to);
+            }
+            if letters == 0 {
+                return;
+            }
+            let outs = self.desk.outs.iter().zip(to).take(letters);
+            tally.sent(wire.send(outs.map(|(out, to)| (out.datagram(), to))));
         }
     }
 

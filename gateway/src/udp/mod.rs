@@ -16,7 +16,7 @@ pub(crate) use batch::Sent;
 pub(crate) use lines::{Inlet, Letter, Lines};
 pub(crate) use pool::Pool;
 pub(crate) use post::{Post, Posts};
-pub(crate) use socket::{Sockets, bind};
+pub(crate) use socket::{Sockets, open};
 pub(crate) use worker::Shared;
 
 #[cfg(test)]

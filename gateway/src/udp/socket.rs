@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use kalitka_process::handed::Handed;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::steering;
@@ -23,11 +24,26 @@ pub(crate) struct Sockets {
     pub(crate) inodes: Vec<u64>,
 }
 
+/// One socket for each worker at the configured address: those that were handed over, or else bound here.
+///
+/// # Errors
+/// [`Failure::Environment`] naming the address, when another process has it, it is not this machine's, or what was handed over
+/// does not fit.
+pub(crate) fn open(udp: &config::Udp, handed: &mut Handed) -> Result<Sockets, Failure> {
+    let sockets = handed.take_udp("udp.listen", udp.listen, usize::from(udp.workers))?;
+    if sockets.is_empty() {
+        return bind(udp);
+    }
+    adopt(sockets, udp, steering::steer).map_err(|error| {
+        Failure::Environment(format!("udp.listen: the sockets that were handed over cannot be used: {error}"))
+    })
+}
+
 /// Binds one socket for each worker to the configured address.
 ///
 /// # Errors
 /// [`Failure::Environment`] naming the address, when another process has it or it is not this machine's.
-pub(crate) fn bind(udp: &config::Udp) -> Result<Sockets, Failure> {
+pub(super) fn bind(udp: &config::Udp) -> Result<Sockets, Failure> {
     bind_steered(udp, steering::steer)
 }
 
@@ -44,14 +60,14 @@ pub(super) fn bind_steered(udp: &config::Udp, steer: fn(&UdpSocket, u8) -> bool)
 
 fn open_all(udp: &config::Udp, steer: fn(&UdpSocket, u8) -> bool) -> io::Result<Sockets> {
     // Alone first: sockets that share an address would also share it with another gateway, silently.
-    let alone = open(udp)?;
+    let alone = fresh(udp)?;
     rustix::net::bind(&alone, &udp.listen)?;
     let address = alone.local_addr()?;
     let (mut sockets, mut steered) = (vec![alone], true);
     if udp.workers > 1 {
         sockets.clear();
         for worker in 0..udp.workers {
-            let socket = open(udp)?;
+            let socket = fresh(udp)?;
             sockopt::set_socket_reuseport(&socket, true)?;
             if worker == 0 {
                 steered = steer(&socket, udp.workers);
@@ -61,12 +77,31 @@ fn open_all(udp: &config::Udp, steer: fn(&UdpSocket, u8) -> bool) -> io::Result<
             sockets.push(socket);
         }
     }
+    described(sockets, address, steered)
+}
+
+/// Sockets that were bound by somebody else, who goes on holding them. Several are a group only if they were bound as one: if
+/// not, or if the kernel counts them in another order, workers hand over what strays.
+fn adopt(sockets: Vec<UdpSocket>, udp: &config::Udp, steer: fn(&UdpSocket, u8) -> bool) -> io::Result<Sockets> {
+    for socket in &sockets {
+        // A worker waits in its call.
+        socket.set_nonblocking(false)?;
+        // Whoever bound it may have gone beyond the system's limit, to which we would fall back.
+        if sockopt::socket_recv_buffer_size(socket)? < udp.receive_buffer_bytes.saturating_mul(2) {
+            let _ = sockopt::set_socket_recv_buffer_size_force(socket, udp.receive_buffer_bytes);
+        }
+    }
+    let steered = udp.workers == 1 || steer(&sockets[0], udp.workers);
+    described(sockets, udp.listen, steered)
+}
+
+fn described(sockets: Vec<UdpSocket>, address: SocketAddr, steered: bool) -> io::Result<Sockets> {
     let granted = sockets.iter().map(sockopt::socket_recv_buffer_size).collect::<rustix::io::Result<Vec<_>>>()?;
     let inodes = sockets.iter().map(|socket| Ok(rustix::fs::fstat(socket)?.st_ino)).collect::<io::Result<_>>()?;
     Ok(Sockets { sockets, address, receive_buffer: granted.into_iter().min().unwrap_or(0), steered, inodes })
 }
 
-fn open(udp: &config::Udp) -> io::Result<UdpSocket> {
+fn fresh(udp: &config::Udp) -> io::Result<UdpSocket> {
     let family = if udp.listen.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // Beyond the system's limit if we may, else up to it: `Sockets::receive_buffer` says what came of it.

@@ -25,8 +25,8 @@ const NOBODY: u32 = u32::MAX;
 
 const _: () = assert!(wake::CALL_LEN == SHORTEST as usize && wake::CALLED == CALLED as usize);
 
-/// Lets the group that `first` begins, which must not be bound yet, choose among `workers` sockets in the order in which they
-/// will be bound. Says whether the kernel takes the program.
+/// Lets the group that `first` begins choose among `workers` sockets in the order in which they are bound. Says whether the kernel
+/// takes the program: not for one that is bound already, and not into a group.
 pub(super) fn steer(first: &UdpSocket, workers: u8) -> bool {
     let mut program = program(workers);
     let Ok(len) = program.len().try_into() else { return false };

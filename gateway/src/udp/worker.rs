@@ -114,6 +114,7 @@ impl Worker {
         while !self.stopping.load(Ordering::Acquire) {
             self.turn(&mut wire, &shared, tally);
         }
+        self.leave(&mut wire, tally);
     }
 
     /// Waits for a batch and does all that is due.

@@ -171,6 +171,13 @@ impl TestReader {
         }))
     }
 
+    /// Whether the next datagram, if one comes, says that the session is over.
+    pub(crate) fn is_left(&self) -> bool {
+        let mut buffer = [0; DATAGRAM_MAX];
+        let Some(datagram) = self.receive(&mut buffer, PATIENCE) else { return false };
+        self.opened(datagram, |message| message == Message::Leave)
+    }
+
     /// Reports until it is receipted.
     pub(crate) fn reported(&mut self, number: u64, oldest: bool) {
         let deadline = Instant::now() + PATIENCE;

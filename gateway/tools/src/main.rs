@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use kalitka_snapshot::roster::Roster;
 use kalitka_snapshot::{AlignedBytes, PublisherKey, Snapshot, build, sign, write_atomically};
 
@@ -23,6 +23,9 @@ use progress::Progress;
 const WARNINGS_SHOWN_MAX: usize = 100;
 
 fn main() -> ExitCode {
+    if let Some(made) = kalitka_manual::made(Args::command) {
+        return made;
+    }
     let args = Args::parse();
     match run(args.verb) {
         Ok(()) => ExitCode::SUCCESS,

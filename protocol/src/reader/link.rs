@@ -85,6 +85,8 @@ pub(super) struct Link {
     attempt: u32,
     not_before: Duration,
     pending: Option<Initiator>,
+    /// The handshake before it: its response may only have been late.
+    former: Option<Initiator>,
     session: Option<Session>,
     previous: Option<(Receiving, Duration)>,
 }
@@ -102,6 +104,7 @@ impl Link {
             attempt: 0,
             not_before: Duration::ZERO,
             pending: None,
+            former: None,
             session: None,
             previous: None,
         }
@@ -135,7 +138,7 @@ impl Link {
         }
     }
 
-    /// Begins a handshake, replacing one that was under way; `None` when this boot's stamps are used up.
+    /// Begins a handshake beside the one that was under way, and instead of any before that; `None` when this boot's stamps are used up.
     pub(super) fn initiate(
         &mut self,
         now: Duration,
@@ -151,15 +154,17 @@ impl Link {
         self.not_before = now + wait + wait * u32::from(jitter[0]) / 1024;
         self.attempt = self.attempt.saturating_add(1);
         let (initiator, datagram) = Initiator::new(self.reader, &self.psk, &self.tags, stamp, &self.hello, ephemeral);
-        self.pending = Some(initiator);
+        self.former = self.pending.replace(initiator);
         Some(datagram)
     }
 
     /// Takes the gateway's response: the new session is there, the old one only opens for a while.
     pub(super) fn take_response(&mut self, now: Duration, response: &Handshake<'_>) -> Result<Welcome, Dropped> {
+        let finish = |initiator: &Initiator| initiator.finish(&self.tags, response);
         let initiator = self.pending.as_ref().ok_or(Dropped::NoHandshake)?;
-        let (keys, welcome) = initiator.finish(&self.tags, response).map_err(Dropped::Handshake)?;
-        self.pending = None;
+        let finished = finish(initiator).or_else(|refused| self.former.as_ref().map_or(Err(refused), finish));
+        let (keys, welcome) = finished.map_err(Dropped::Handshake)?;
+        (self.pending, self.former) = (None, None);
         let old = self.session.replace(Session::new(now, welcome.session, &keys));
         if let Some(old) = old {
             self.previous = Some((old.receiving, now + OLD_SESSION_LIFE));

@@ -1,0 +1,301 @@
+//! The Debian packages: what is in them, what dpkg does with them, and how closed their units are.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use kalitka_tests::fresh_root::FreshRoot;
+use kalitka_tests::process::program;
+use kalitka_tests::site::text;
+use kalitka_tests::tree::root;
+
+const PACKAGES: [&str; 4] = ["kalitka-doc", "kalitka-gateway", "kalitka-hub", "kalitka-tools"];
+/// What `systemd-analyze security` may say at most, as SECURITY.md promises it: 0 is closed, 10 is open.
+const EXPOSURE_MAX: [(&str, f64); 2] = [("kalitka-gateway.service", 1.8), ("kalitka-hub.service", 1.3)];
+/// Of the upgrade.
+const NEXT: &str = "99.0.0";
+
+/// An empty folder of that name in the target folder: what tests share is dropped by nobody.
+fn emptied(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Packages of the programs under test, in the folder `name`.
+fn built(name: &str, version: Option<&str>) -> PathBuf {
+    let out = emptied(name);
+    let setup = root().join("deploy/setup-debian");
+    let needed = ["dpkg-shlibdeps", "strip", "systemd-analyze", "groff", "adduser"];
+    assert!(Command::new(setup).args(needed).status().unwrap().success());
+    let gateway = program("kalitka-gateway");
+    let mut build = Command::new(root().join("deploy/build-deb"));
+    build.arg("--fast").args(version.map(|version| ["--version", version]).into_iter().flatten());
+    let output = build.arg(gateway.parent().unwrap()).arg(&out).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    out
+}
+
+/// The packages that all tests look at.
+fn packages() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("packages", None))
+}
+
+/// The file of `package` in `folder`.
+fn file(folder: &Path, package: &str) -> PathBuf {
+    let is_its = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{package}_"));
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find(is_its).unwrap()
+}
+
+/// All packages, unpacked into one folder, where nothing of them is run.
+fn unpacked() -> &'static Path {
+    static UNPACKED: OnceLock<PathBuf> = OnceLock::new();
+    UNPACKED.get_or_init(|| {
+        let folder = emptied("unpacked");
+        for package in PACKAGES {
+            let deb = file(packages(), package);
+            assert!(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&folder).status().unwrap().success());
+        }
+        folder
+    })
+}
+
+fn field(package: &str, name: &str) -> String {
+    let output = Command::new("dpkg-deb").arg("-f").arg(file(packages(), package)).arg(name).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Files below `folder`.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut left) = (Vec::new(), vec![folder.to_path_buf()]);
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { left.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn two_builds_give_the_same_bytes() {
+    let again = built("packages-again", None);
+    for package in PACKAGES {
+        let (one, other) = (file(packages(), package), file(&again, package));
+        assert_eq!(one.file_name(), other.file_name());
+        assert!(fs::read(&one).unwrap() == fs::read(&other).unwrap(), "{package} differs from build to build");
+    }
+}
+
+#[test]
+fn packages_say_what_they_are_and_need() {
+    let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let version = manifest["workspace"]["package"]["version"].as_str().unwrap();
+    for package in PACKAGES {
+        assert_eq!(field(package, "Version"), format!("{version}-1"));
+        assert!(field(package, "Maintainer").contains("contributors"));
+        assert!(field(package, "Installed-Size").parse::<u32>().unwrap() > 100);
+        assert!(field(package, "Description").lines().count() > 2);
+        let doc = unpacked().join("usr/share/doc").join(package);
+        assert!(doc.join("copyright").is_file() && doc.join("changelog.Debian.gz").is_file(), "{package}");
+        let is_for_all = field(package, "Architecture") == "all";
+        assert_eq!(is_for_all, package == "kalitka-doc");
+        assert_eq!(field(package, "Depends").contains("libc6 (>="), !is_for_all, "{package}");
+        assert_eq!(doc.join("third-party.gz").is_file(), !is_for_all, "{package}");
+    }
+    assert!(field("kalitka-gateway", "Depends").contains("adduser"));
+    for path in below(unpacked()) {
+        let (mode, owner) = (path.metadata().unwrap().permissions().mode() & 0o7777, path.metadata().unwrap().uid());
+        let is_program = path.starts_with(unpacked().join("usr/bin"));
+        assert_eq!((mode, owner), (if is_program { 0o755 } else { 0o644 }, 0), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_page_renders_without_a_warning_and_every_completion_parses() {
+    let share = unpacked().join("usr/share");
+    let pages = below(&share.join("man/man1"));
+    for page in &pages {
+        let render = "gzip -dc \"$1\" | groff -Kutf8 -man -ww -Tutf8 2>&1 >/dev/null";
+        let output = Command::new("sh").args(["-c", render, "sh", text(page)]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{}: {said}", page.display());
+    }
+    for name in ["kalitka-gateway", "kalitka-hub", "kalitka-snapshot", "kalitka-loadgen"] {
+        assert!(pages.iter().any(|page| page.ends_with(format!("{name}.1.gz"))), "{name} has no page");
+        let completions = share.join("bash-completion/completions").join(name);
+        assert!(Command::new("bash").arg("-n").arg(&completions).status().unwrap().success());
+        assert!(share.join(format!("zsh/vendor-completions/_{name}")).is_file());
+        assert!(share.join(format!("fish/vendor_completions.d/{name}.fish")).is_file());
+    }
+    for page in ["kalitka-gateway-reader-add", "kalitka-hub-pki-token", "kalitka-snapshot-build", "kalitka-loadgen-run"]
+    {
+        assert!(pages.iter().any(|path| path.ends_with(format!("{page}.1.gz"))), "{page}");
+    }
+    let offered = fs::read_to_string(share.join("bash-completion/completions/kalitka-gateway")).unwrap();
+    assert!(offered.contains("enrol") && !offered.contains("generate"));
+}
+
+#[test]
+fn links_of_installed_pages_lead_somewhere() {
+    let pages = below(&unpacked().join("usr/share/doc/kalitka"));
+    let mut links = 0;
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|kind| kind == "md")) {
+        let text = fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if !path.is_empty() && !path.contains("://") {
+                links += 1;
+                assert!(page.parent().unwrap().join(path).exists(), "{} → {link}", page.display());
+            }
+        }
+    }
+    assert!(links > 20, "{links}");
+    for needed in ["doc/kalitka/RUNBOOK.md", "kalitka/prometheus/rules.yml", "kalitka/grafana/building.json"] {
+        assert!(unpacked().join("usr/share").join(needed).is_file(), "{needed}");
+    }
+}
+
+/// A root in which `folder`'s packages lie, and the arguments for dpkg that name them.
+fn carried(machine: &FreshRoot, folder: &Path) -> Vec<String> {
+    let carry = |package: &str| {
+        let deb = file(folder, package);
+        let path = format!("/packages/{}", deb.file_name().unwrap().to_str().unwrap());
+        machine.copy_in(&deb, &path);
+        path
+    };
+    PACKAGES.iter().map(|package| carry(package)).collect()
+}
+
+/// dpkg as it is, but for what other packages of the machine would do about ours.
+fn dpkg(machine: &FreshRoot, action: &str, what: &[String]) -> String {
+    let what: Vec<&str> = what.iter().map(String::as_str).collect();
+    machine.well("dpkg", &[&["--no-triggers", "--force-unsafe-io", action], &*what].concat())
+}
+
+fn owner_and_mode(machine: &FreshRoot, path: &str) -> String {
+    machine.well("stat", &["-c", "%U %a", path]).trim().to_owned()
+}
+
+#[test]
+fn packages_are_installed_upgraded_removed_and_purged_by_dpkg() {
+    let machine = FreshRoot::new();
+    let debs = carried(&machine, packages());
+    dpkg(&machine, "-i", &debs);
+    assert_eq!(owner_and_mode(&machine, "/var/lib/kalitka"), "kalitka 700");
+    assert_eq!(owner_and_mode(&machine, "/var/lib/kalitka-hub"), "kalitka-hub 700");
+    assert_eq!(owner_and_mode(&machine, "/etc/kalitka/gateway.toml"), "root 644");
+    let version = machine.well("kalitka-gateway", &["--version"]);
+    assert!(version.starts_with("kalitka-gateway "), "{version}");
+    for wants in ["sockets.target.wants/kalitka-gateway.socket", "multi-user.target.wants/kalitka-hub.service"] {
+        assert!(machine.path("/etc/systemd/system").join(wants).symlink_metadata().is_ok(), "{wants}");
+    }
+    units_are_sound_and_closed(&machine);
+
+    // What an administrator has changed, and what the gateway has kept, stay through everything but a purge.
+    fs::write(machine.path("/etc/kalitka/gateway.toml"), "building = 17\n").unwrap();
+    fs::write(machine.path("/var/lib/kalitka/readers.keys"), "kept").unwrap();
+    let next = built("packages-next", Some(NEXT));
+    dpkg(&machine, "-i", &carried(&machine, &next));
+    let versions = machine.well("dpkg-query", &["-W", "-f", "${Version} ", "kalitka-gateway", "kalitka-doc"]);
+    assert_eq!(versions.trim(), format!("{NEXT}-1 {NEXT}-1"));
+    let kept = || {
+        let config = fs::read_to_string(machine.path("/etc/kalitka/gateway.toml")).unwrap();
+        let state = fs::read_to_string(machine.path("/var/lib/kalitka/readers.keys")).unwrap();
+        (config.as_str(), state.as_str()) == ("building = 17\n", "kept")
+    };
+    assert!(kept());
+    let packages = PACKAGES.map(str::to_owned);
+    dpkg(&machine, "-r", &packages);
+    assert!(kept() && !machine.path("/usr/bin/kalitka-gateway").exists());
+    let said = dpkg(&machine, "-P", &packages);
+    assert!(said.contains("removing /var/lib/kalitka with readers' keys"), "{said}");
+    for gone in ["/etc/kalitka", "/var/lib/kalitka", "/etc/kalitka-hub", "/var/lib/kalitka-hub"] {
+        assert!(!machine.path(gone).exists(), "{gone} is left");
+    }
+    let left = machine.well("find", &["/etc/systemd", "-name", "*kalitka*"]);
+    assert_eq!(left, "", "links to units that are gone");
+}
+
+fn units_are_sound_and_closed(machine: &FreshRoot) {
+    let units = ["kalitka-gateway.service", "kalitka-gateway.socket", "kalitka-hub.service"];
+    let paths = units.map(|unit| format!("/usr/lib/systemd/system/{unit}"));
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let said = machine.well("systemd-analyze", &[&["verify", "--man=no"], &*paths].concat());
+    assert!(!said.contains("kalitka"), "{said}");
+    let promised = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    for (unit, max) in EXPOSURE_MAX {
+        let said = machine.well("systemd-analyze", &["security", "--offline=yes", "--no-pager", unit]);
+        let level = said.rsplit(&format!("exposure level for {unit}: ")).next().unwrap();
+        let level: f64 = level.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(level <= max, "{said}");
+        assert!(promised.contains(&format!("`{unit}` {max:.1}")), "SECURITY.md promises something else than {max}");
+    }
+}
+
+#[test]
+fn upgrade_restarts_what_runs_and_an_installation_starts_what_is_configured() {
+    let machine = FreshRoot::new();
+    machine.pretend_systemd();
+    let example = fs::read_to_string(root().join("deploy/gateway.example.toml")).unwrap();
+    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    fs::create_dir_all(machine.path("/etc/kalitka")).unwrap();
+    fs::write(machine.path("/etc/kalitka/gateway.toml"), example.replace("paste the line that keygen printed", key))
+        .unwrap();
+    let debs = carried(&machine, packages());
+    let mine = [&["--force-confold".to_owned()], &*debs].concat();
+    let said = dpkg(&machine, "-i", &mine);
+    let told = machine.systemctl();
+    assert!(told.contains(&"daemon-reload".into()), "{told:?}");
+    assert!(told.contains(&"start kalitka-gateway.socket kalitka-gateway.service".into()), "{told:?}");
+    // The hub has no certificate authority yet.
+    assert!(said.contains("now edit /etc/kalitka-hub/hub.toml"), "{said}");
+    assert!(!told.iter().any(|line| line.starts_with("start") && line.contains("hub")), "{told:?}");
+
+    dpkg(&machine, "-i", &debs);
+    let told = machine.systemctl();
+    assert!(told.contains(&"try-restart kalitka-gateway.service".into()), "{told:?}");
+    let stops = told.iter().any(|line| line.contains("stop"));
+    assert!(!stops, "sockets and service go on until the new one is there: {told:?}");
+
+    dpkg(&machine, "-r", &PACKAGES.map(str::to_owned));
+    let told = machine.systemctl();
+    assert!(told.contains(&"stop kalitka-gateway.socket kalitka-gateway.service".into()), "{told:?}");
+}
+
+#[test]
+fn container_is_built_from_what_there_is_and_runs_as_the_unit_does() {
+    let page = fs::read_to_string(root().join("deploy/Containerfile")).unwrap();
+    let unit = fs::read_to_string(root().join("deploy/kalitka-gateway.service")).unwrap();
+    let joined = page.replace("\\\n", " ");
+    let steps: Vec<&str> = joined.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    for step in steps.iter().filter_map(|step| step.strip_prefix("COPY ")) {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let (sources, _) = words.split_at(words.len() - 1);
+        if words[0].starts_with("--from=") {
+            let stage = format!(" AS {}", words[0].trim_start_matches("--from="));
+            assert!(steps.iter().any(|line| line.starts_with("FROM ") && line.ends_with(&stage)), "{step}");
+            continue;
+        }
+        for source in sources.iter().filter(|word| !word.starts_with("--")) {
+            assert!(root().join(source).exists(), "COPY {source}");
+        }
+    }
+    let last = |word: &str| steps.iter().rev().find_map(|step| step.strip_prefix(word)).unwrap();
+    let started: Vec<String> = serde_json::from_str(last("ENTRYPOINT ")).unwrap();
+    let arguments: Vec<String> = serde_json::from_str(last("CMD ")).unwrap();
+    let by_unit = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    assert_eq!([started, arguments].concat().join(" "), by_unit);
+    assert!(!last("USER ").starts_with("0") && last("USER ") != "root");
+    let healthy = last("HEALTHCHECK ");
+    assert!(healthy.contains("CMD [\"/usr/bin/kalitka-gateway\""), "no shell is there to ask: {healthy}");
+    let toolchain = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")).unwrap().trim_end_matches('"');
+    assert!(joined.contains(&format!("rust:{channel}")), "the toolchain is {channel}");
+}
