@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak torture fleet sabotage mutants figures compare bench deb audit
+.PHONY: help setup demo test check soak torture fleet sabotage mutants figures compare bench deb audit pictures
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Seconds of load in the demo.
@@ -79,6 +79,10 @@ figures: setup ## Measure what docs/performance.md claims, as a Markdown table
 compare: setup ## The gateway against a bare echo, by turns on one core: ratios as a Markdown table and a line RESULT
 	cargo build --locked --release --bin kalitka-gateway --bin kalitka-loadgen --bin kalitka-snapshot
 	"$(TARGET)/release/kalitka-loadgen" compare --label "commit $$(git describe --always --dirty 2>/dev/null || echo unknown), $$(date -u +%F)"
+
+pictures: setup ## Draw the README's pictures anew: dashboards and status page, from the real data of a run of the demo
+	cargo build --locked --release $(BINARIES) --bin kalitka-pictures
+	"$(TARGET)/release/kalitka-pictures"
 
 bench: setup ## Every hot step by time and by instructions, against the baseline (ONLY='part of a name', LONG=1, UPDATE=1)
 	@deploy/setup-debian valgrind || echo 'bench: going on without valgrind' >&2

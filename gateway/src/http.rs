@@ -1,4 +1,5 @@
-//! Plain HTTP for machines that watch: `/metrics`, `/healthz`, `/readyz`. GET only, nothing personal.
+//! Plain HTTP for whoever watches: `/metrics`, `/healthz`, `/readyz`, and the status page ([`crate::page`]). GET only, nothing
+//! personal.
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 use crate::journal::JournalStatus;
 use crate::limits::{HTTP_CONNECTION_LIFE, HTTP_CONNECTIONS_MAX, JOURNAL_STUCK_AFTER, WORKER_STUCK_AFTER};
 use crate::metrics::Collector;
+use crate::page::{self, Page};
 
 /// What is shown.
 pub(crate) struct Surface {
@@ -90,12 +92,13 @@ pub(crate) fn open(listen: SocketAddr, handed: &mut Handed) -> Result<(TcpListen
 ///
 /// # Errors
 /// What the system says when it cannot be served at all.
-pub(crate) async fn serve(listener: TcpListener, surface: Arc<Surface>) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, surface: Arc<Surface>, page: Arc<Page>) -> io::Result<()> {
     let router = Router::new()
         .route("/metrics", on(MethodFilter::GET, metrics))
         .route("/healthz", on(MethodFilter::GET, healthz))
         .route("/readyz", on(MethodFilter::GET, readyz))
-        .with_state(surface);
+        .with_state(surface)
+        .merge(page::routes(page));
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     axum::serve(Bounded { listener, places }, router).await

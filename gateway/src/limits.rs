@@ -252,3 +252,12 @@ pub(crate) const SCRAPE_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const ADOPTER_NICENESS: i32 = 10;
 /// The same of the journal's, which nobody waits for but whoever wants a receipt.
 pub(crate) const JOURNAL_NICENESS: i32 = 10;
+
+/// Readers that the status page names; the rest is counted.
+pub(crate) const PAGE_READERS_MAX: usize = 64;
+/// Portals that it names.
+pub(crate) const PAGE_PORTALS_MAX: usize = 32;
+/// For how long a refused snapshot and refused people count as of late there.
+pub(crate) const PAGE_RECENT: Duration = Duration::from_secs(900);
+/// After how long without the hub it says so: a connection that breaks comes back before that.
+pub(crate) const PAGE_HUB_AWAY: Duration = Duration::from_secs(60);

@@ -2,7 +2,8 @@
 //! and shows how it fares; the core decides.
 //!
 //! One thread a UDP worker ([`udp`]), one that makes events durable ([`journal`]), one that adopts snapshots ([`adoption`]),
-//! one that keeps stamps ([`stamps`]), one for OSDP lines if there are any ([`osdp`]), and one for everything that may wait: the uplink, metrics ([`http`]), control
+//! one that keeps stamps ([`stamps`]), one for OSDP lines if there are any ([`osdp`]), and one for everything that may wait: the uplink, metrics and the status
+//! page ([`http`], [`page`]), control
 //! ([`control`]), signals ([`run`]).
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ mod limits;
 mod metrics;
 mod osdp;
 mod outbox;
+mod page;
 mod published;
 mod run;
 mod serial;

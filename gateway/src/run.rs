@@ -28,6 +28,7 @@ use crate::limits::{ADOPTIONS_WAITING_MAX, LIVE_COMMITS_MAX, SETTLE_PATIENCE, ST
 use crate::logs;
 use crate::metrics::{Collector, KernelDrops, Measured, Standings, names};
 use crate::osdp::{self, Beginning, Boots, Counter, DeviceKeys, LastCommands};
+use crate::page::{Memory, Page};
 use crate::published::Published;
 use crate::serial::{self, Wiring};
 use crate::stage::{Services, Stage};
@@ -56,6 +57,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let (ground, surroundings) = Ground::open(config, &mut handed, &clock)?;
     let Surroundings { collector, http, http_address, control } = surroundings;
     let (standing, keys, udp) = (ground.adopter.standing(), Arc::clone(&ground.keys), ground.sockets.address);
+    let (views, overlay) = (Arc::clone(&ground.views), Arc::clone(&ground.overlay));
+    let (uplink_tally, lines) = (Arc::clone(&ground.uplink_tally), ground.wiring.lamps());
     let Started { threads, journal, uplink_state, uplink, osdp } = start(config, ground, &clock, &died)?;
     let version = env!("CARGO_PKG_VERSION");
     notify::ready();
@@ -72,11 +75,25 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         uplink: UplinkStatus::default(),
     };
     let orders = threads.orders.clone();
+    let page = Arc::new(Page {
+        building: config.building,
+        clock: clock.clone(),
+        collector: Arc::clone(&collector),
+        views,
+        overlay,
+        standing: standing.clone(),
+        journal: journal.clone(),
+        uplink: uplink_state.clone(),
+        uplink_tally,
+        osdp: Arc::clone(&osdp),
+        lines,
+        memory: Memory::new(),
+    });
     let (journal_shown, standing_shown) = (journal.clone(), standing.clone());
     let desk =
         Arc::new(Desk { keys, orders, standing, journal, uplink: uplink_state, osdp, clock: clock.clone(), fixed });
     let surface = Arc::new(Surface { clock, collector, standing: standing_shown, journal: journal_shown });
-    let ended = stage.serve(Services { control: &control, http, desk, surface, uplink }, &died);
+    let ended = stage.serve(Services { control: &control, http, desk, surface, page, uplink }, &died);
     let stopped = threads.stop();
     drop(control);
     ended.and(stopped)

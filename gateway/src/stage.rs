@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::http::{self, Surface};
 use crate::limits::{COLLECT_INTERVAL, SHUTDOWN_PATIENCE};
 use crate::metrics::names;
+use crate::page::Page;
 use crate::thread::Ended;
 use crate::uplink::Uplink;
 
@@ -32,6 +33,7 @@ pub(crate) struct Services<'a> {
     pub(crate) http: TcpListener,
     pub(crate) desk: Arc<Desk>,
     pub(crate) surface: Arc<Surface>,
+    pub(crate) page: Arc<Page>,
     pub(crate) uplink: Option<Uplink>,
 }
 
@@ -57,17 +59,17 @@ impl Stage {
             metrics::counter!(names::CONTROL_REQUESTS, "verb" => verb).absolute(0);
         }
         let Self { runtime, mut terminate, mut interrupt } = self;
-        let Services { control, http, desk, surface, uplink } = services;
+        let Services { control, http, desk, surface, page, uplink } = services;
         let ended = runtime.block_on(async {
             let shutdown = watch::Sender::new(false);
-            tokio::spawn(collect(Arc::clone(&surface)));
+            tokio::spawn(collect(Arc::clone(&surface), Arc::clone(&page)));
             let uplink = uplink.map(|uplink| tokio::spawn(uplink.run(shutdown.subscribe())));
             let ended = tokio::select! {
                 _ = terminate.recv() => Ok("SIGTERM"),
                 _ = interrupt.recv() => Ok("SIGINT"),
                 () = died.notified() => Err(Failure::Defect("a thread has ended by itself; see the lines above, and report them".into())),
                 Err(error) = control.serve(|stream| Arc::clone(&desk).attend(stream)) => Err(cannot_serve(error)),
-                Err(error) = http::serve(http, surface) => Err(cannot_serve(error)),
+                Err(error) = http::serve(http, surface, page) => Err(cannot_serve(error)),
             };
             notify::stopping();
             shutdown.send_replace(true);
@@ -87,11 +89,12 @@ fn cannot_serve(error: io::Error) -> Failure {
     Failure::Environment(format!("cannot serve metrics and control: {error}"))
 }
 
-async fn collect(surface: Arc<Surface>) {
+async fn collect(surface: Arc<Surface>, page: Arc<Page>) {
     let mut ticks = tokio::time::interval(COLLECT_INTERVAL);
     loop {
         ticks.tick().await;
         surface.collector.collect(surface.clock.monotonic());
+        page.look();
         // A worker that is stuck lets the service manager's patience run out.
         if surface.healthy() {
             notify::alive();

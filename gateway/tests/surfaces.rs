@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use kalitka_protocol::reason::{Denial, Grant};
+use serde_json::Value;
 use support::reader::TestReader;
 use support::{CARD, READER, Site, snapshot, snapshot_with};
 
@@ -166,13 +167,79 @@ fn ready_means_a_snapshot_and_healthy_means_workers() {
 fn surface_is_get_only_and_knows_no_other_path() {
     let site = Site::new();
     let running = site.start();
-    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-        let request =
-            format!("{method} /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        assert_eq!(running.http(&request).0, 405, "{method}");
+    for path in ["/metrics", "/", "/?lang=ru", "/status.json"] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let request =
+                format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            assert_eq!(running.http(&request).0, 405, "{method} {path}");
+        }
+        let head = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        assert_eq!(running.http(&head), (200, String::new()), "{path}");
     }
-    for path in ["/", "/metrics/", "/../etc/passwd", "/debug"] {
+    for path in ["/metrics/", "/../etc/passwd", "/debug", "/index.html", "/status.json/", "/page.js"] {
         assert_eq!(running.get(path).0, 404, "{path}");
+    }
+}
+
+#[test]
+fn page_is_kept_by_nobody_and_may_fetch_run_and_be_framed_by_nothing_else() {
+    let site = Site::new();
+    let running = site.start();
+    let head = |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        running.response(&request).split_once("\r\n\r\n").unwrap().0.to_ascii_lowercase()
+    };
+    let (page, json) = (head("/"), head("/status.json"));
+    for line in ["cache-control: no-store", "x-content-type-options: nosniff"] {
+        assert!(page.contains(line) && json.contains(line), "{line}\n{page}\n{json}");
+    }
+    for line in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; style-src 'sha256-",
+        "frame-ancestors 'none'",
+        "referrer-policy: no-referrer",
+        "vary: accept-language",
+        // The surface has few places, and a page that lies open takes none between two looks.
+        "connection: close",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+    assert!(json.contains("content-type: application/json"), "{json}");
+}
+
+#[test]
+fn page_and_json_tell_of_a_reader_its_portal_and_who_was_refused() {
+    let site = Site::with_snapshot(1);
+    let running = site.start();
+    let status = || -> Value { serde_json::from_str(&running.get("/status.json").1).unwrap() };
+    assert_eq!(status()["matters"][0]["matter"], "no_readers");
+    let mut reader = TestReader::new(running.udp, READER, running.add_reader(READER));
+    assert_eq!(status()["matters"][0]["matter"], "all_away");
+    reader.shake_hands(1);
+    reader.ask(&CARD);
+    reader.ask(&[9; 7]);
+    running.await_metric("kalitka_ask_denied_total{reason=\"unknown_credential\"}", 1.0);
+    let status = status();
+    let of = |reader: u64| {
+        let listed = status["readers"]["listed"].as_array().unwrap();
+        listed.iter().find(|listed| listed["reader"] == reader).unwrap()
+    };
+    let up = of(READER.into());
+    assert_eq!(
+        (&up["state"], &up["portal"], &up["way"]),
+        (&"up".into(), &"turnstile-1".into(), &"udp".into()),
+        "{status:#}"
+    );
+    assert_eq!((&of(102)["state"], &of(102)["way"]), (&"no_key".into(), &Value::Null), "{status:#}");
+    assert_eq!((&status["readers"]["up"], &status["readers"]["known"]), (&1.into(), &2.into()));
+    let portal = &status["portals"]["listed"][0];
+    assert_eq!((&portal["mode"], &portal["readers"], &portal["readers_up"]), (&"normal".into(), &2.into(), &1.into()));
+    let refusal = &status["refusals"][0];
+    assert_eq!((&refusal["reason"], &refusal["last_15_minutes"]), (&"unknown_credential".into(), &1.into()));
+    assert_eq!((&status["snapshot"]["generation"], &status["building"]), (&1.into(), &17.into()));
+    let page = running.get("/?lang=ru").1;
+    for words in ["lang=\"ru\"", "turnstile-1", "карта неизвестна", "на связи"] {
+        assert!(page.contains(words), "{words}\n{page}");
     }
 }
 
@@ -193,11 +260,14 @@ fn nothing_personal_is_logged_or_served() {
     let mut reader = TestReader::new(running.udp, READER, psk);
     reader.shake_hands(1);
     reader.ask(&CARD);
+    // A card that nobody has is somebody's, too.
+    reader.ask(&[9; 7]);
     let (_, metrics) = running.get("/metrics");
+    let shown = running.get("/").1 + &running.get("/?lang=ru").1 + &running.get("/status.json").1;
     running.signal(rustix::process::Signal::TERM);
     let log = running.log_to_the_end().join("\n");
     running.wait();
-    for secret in ["p0001", "04a1b2c3", "04A1B2C3", &hex::encode(psk)] {
-        assert!(!log.contains(secret) && !metrics.contains(secret), "{secret}");
+    for secret in ["p0001", "04a1b2c3", "04A1B2C3", "09090909", "School 17", &hex::encode(psk)] {
+        assert!(!log.contains(secret) && !metrics.contains(secret) && !shown.contains(secret), "{secret}");
     }
 }

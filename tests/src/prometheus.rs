@@ -87,6 +87,14 @@ impl Prometheus {
         said["data"]["result"].as_array().unwrap_or_else(|| panic!("{expression}: {said}")).clone()
     }
 
+    /// What `expression` came to from one second since 1970 to another, every so many seconds.
+    #[must_use]
+    pub fn query_range(&self, expression: &str, from: f64, to: f64, step: f64) -> Vec<Value> {
+        let query = encode(expression);
+        let said = self.ask(&format!("/api/v1/query_range?query={query}&start={from}&end={to}&step={step}"));
+        said["data"]["result"].as_array().unwrap_or_else(|| panic!("{expression}: {said}")).clone()
+    }
+
     /// Every rule, as it stands.
     #[must_use]
     pub fn rules(&self) -> Vec<Value> {

@@ -1,6 +1,8 @@
 //! What is counted of one serial line, by the name of its port.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kalitka_protocol::frame::Fault;
 use metrics::{Counter, Gauge, counter, gauge};
@@ -24,6 +26,30 @@ pub(crate) struct LineMetrics {
     /// Datagrams for which the line had no room, and those for which it was not up.
     pub(crate) line_full: Counter,
     pub(crate) line_down: Counter,
+    lamp: Arc<LineLamp>,
+}
+
+/// How a line stands, for whoever looks.
+#[derive(Debug, Default)]
+pub(crate) struct LineLamp {
+    is_up: AtomicBool,
+    is_unreadable: AtomicBool,
+    /// The reader that wanted a session over it last; 0 for none.
+    reader: AtomicU32,
+}
+
+impl LineLamp {
+    pub(crate) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.is_unreadable.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reader(&self) -> Option<u32> {
+        Some(self.reader.load(Ordering::Relaxed)).filter(|&reader| reader > 0)
+    }
 }
 
 impl LineMetrics {
@@ -58,19 +84,33 @@ impl LineMetrics {
             line_full: by(names::SERIAL_DROPPED, "reason", "line_full"),
             line_down: by(names::SERIAL_DROPPED, "reason", "line_down"),
             port,
+            lamp: Arc::default(),
         }
+    }
+
+    /// Where it is seen how the line stands.
+    pub(crate) fn lamp(&self) -> Arc<LineLamp> {
+        Arc::clone(&self.lamp)
+    }
+
+    /// `reader` wants a session over the line.
+    pub(crate) fn heard(&self, reader: u32) {
+        self.lamp.reader.store(reader, Ordering::Relaxed);
     }
 
     /// The port has been opened.
     pub(crate) fn up(&self) {
         self.opened.increment(1);
         self.up.set(1.0);
+        self.lamp.is_up.store(true, Ordering::Relaxed);
     }
 
     /// It is gone; whether it is understood is not known any more.
     pub(crate) fn down(&self) {
         self.up.set(0.0);
         self.unreadable.set(0.0);
+        self.lamp.is_up.store(false, Ordering::Relaxed);
+        self.lamp.is_unreadable.store(false, Ordering::Relaxed);
     }
 
     /// It could not be opened.
@@ -81,6 +121,7 @@ impl LineMetrics {
     /// Whether bytes come and no frame.
     pub(crate) fn unreadable(&self, is_unreadable: bool) {
         self.unreadable.set(f64::from(u8::from(is_unreadable)));
+        self.lamp.is_unreadable.store(is_unreadable, Ordering::Relaxed);
     }
 
     /// Something between two delimiters was no datagram.

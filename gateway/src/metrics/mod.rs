@@ -30,7 +30,7 @@ use crate::journal::JournalTally;
 use histogram::Grain;
 pub(crate) use histogram::Histogram;
 pub(crate) use kernel::KernelDrops;
-pub(crate) use line::LineMetrics;
+pub(crate) use line::{LineLamp, LineMetrics};
 pub(crate) use osdp::{OsdpTally, unanswered};
 pub(crate) use standing::{PortalStanding, ReaderStanding, Standings};
 pub(crate) use tally::{Count, Tally};

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use kalitka_protocol::datagram::{Clear, clear};
 use kalitka_protocol::frame::{self, Deframer, Unframed};
 use kalitka_protocol::limits::FRAME_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -165,6 +166,9 @@ impl Talk {
             Ok(datagram) => {
                 is_whole = true;
                 metrics.received.increment(1);
+                if let Some(Clear::Initiation { reader, .. }) = clear(datagram) {
+                    metrics.heard(reader.0);
+                }
                 if !inlet.hand_in(datagram) {
                     metrics.worker_full.increment(1);
                 }

@@ -8,6 +8,8 @@ pub(crate) mod port;
 pub(crate) mod settings;
 
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::Receiver;
@@ -16,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
-use crate::metrics::LineMetrics;
+use crate::metrics::{LineLamp, LineMetrics};
 use crate::thread::{self, Ended};
 use crate::udp::{Inlet, Letter, Lines};
 use line::Line;
@@ -36,6 +38,11 @@ impl Wiring {
         let (lines, outlets) = Lines::new(metrics.iter().map(|metrics| metrics.line_full.clone()));
         let ports = ports.iter().cloned().zip(metrics).zip(outlets);
         Self { ports: ports.map(|((port, metrics), outlet)| (port, metrics, outlet)).collect(), lines }
+    }
+
+    /// The lines' ports, and where it is seen how each stands.
+    pub(crate) fn lamps(&self) -> Vec<(PathBuf, Arc<LineLamp>)> {
+        self.ports.iter().map(|(port, metrics, _)| (port.port.clone(), metrics.lamp())).collect()
     }
 
     /// Starts the lines on a thread, if there are any; each hands in at its `inlet`.

@@ -330,13 +330,19 @@ impl Gateway {
     }
 
     pub(crate) fn http(&self, request: &str) -> (u16, String) {
+        let response = self.response(request);
+        let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{response}"));
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// All of what is replied to `request`.
+    pub(crate) fn response(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
-        let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{response}"));
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        response
     }
 
     /// The value of a metric, labels and all; 0 when it is not there.
