@@ -472,7 +472,8 @@ fn a_mutated_configuration_is_checked_or_refused_without_panic() {
     let seed = seed();
     let mut rng = Rng::with_seed(seed);
     let example = include_str!("../deploy/gateway.example.toml");
-    let example = example.replacen("publishers = []", &format!("publishers = [\"{}\"]", "0".repeat(64)), 1).into_bytes();
+    let example =
+        example.replacen("publishers = []", &format!("publishers = [\"{}\"]", "0".repeat(64)), 1).into_bytes();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.toml");
     // A process each, and so few: that the statuses are right. The parser itself is mutated in the gateway's own tests.

@@ -89,7 +89,8 @@ fn panels(dashboard: &str) -> Vec<String> {
 #[test]
 fn every_metric_alert_and_panel_stands_in_the_runbook_in_both_languages() {
     let rules = page(RULES);
-    let alerts: Vec<String> = rules.split("- alert: ").skip(1).map(|alert| alert.lines().next().unwrap().into()).collect();
+    let alerts: Vec<String> =
+        rules.split("- alert: ").skip(1).map(|alert| alert.lines().next().unwrap().into()).collect();
     let metrics = metrics_in(&page(RUNBOOK));
     for runbook in TRANSLATED[1] {
         let text = page(runbook);
@@ -98,7 +99,11 @@ fn every_metric_alert_and_panel_stands_in_the_runbook_in_both_languages() {
         let listed: Vec<String> = rows(&text, "| `Kalitka").iter().map(|rest| format!("Kalitka{rest}")).collect();
         assert_eq!(listed, alerts, "alerts in {runbook}");
         for dashboard in DASHBOARDS {
-            assert_eq!(rows(&text, &format!("| {dashboard} | ")), panels(dashboard), "panels of {dashboard} in {runbook}");
+            assert_eq!(
+                rows(&text, &format!("| {dashboard} | ")),
+                panels(dashboard),
+                "panels of {dashboard} in {runbook}"
+            );
         }
     }
 }

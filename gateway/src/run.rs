@@ -58,7 +58,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let Surroundings { collector, http, http_address, control } = surroundings;
     let (standing, keys, udp) = (ground.adopter.standing(), Arc::clone(&ground.keys), ground.sockets.address);
     let (views, overlay) = (Arc::clone(&ground.views), Arc::clone(&ground.overlay));
-    let (uplink_tally, lines) = (Arc::clone(&ground.uplink_tally), ground.wiring.lamps());
+    let (uplink_tally, lines) = (Arc::clone(&ground.measured.uplink), ground.wiring.lamps());
     let Started { threads, journal, uplink_state, uplink, osdp } = start(config, ground, &clock, &died)?;
     let version = env!("CARGO_PKG_VERSION");
     notify::ready();

@@ -53,7 +53,7 @@ impl Page {
         let mut counts = [0; Denial::ALL.len()];
         for (count, reason) in counts.iter_mut().zip(Denial::ALL) {
             let tallies = self.collector.tallies().iter();
-            *count = tallies.map(|tally| tally.verdict(Verdict::Deny(*reason)).get()).sum();
+            *count = tallies.map(|tally| tally.decisions.verdict(Verdict::Deny(*reason)).get()).sum();
         }
         let refused =
             self.standing.borrow().refused.as_ref().map(|refused| format!("{} {}", refused.reason, refused.file));
