@@ -90,7 +90,7 @@ bench: setup ## Every hot step by time and by instructions, against the baseline
 	  $(if $(filter-out 0,$(LONG)),--long) $(if $(filter-out 0,$(UPDATE)),--update) $(if $(ONLY),'$(ONLY)')
 
 deb: setup ## Debian packages of gateway, hub, tools and pages, in target/deb
-	@deploy/setup-debian dpkg-shlibdeps strip
+	@deploy/setup-debian dpkg-shlibdeps
 	cargo build --locked --release $(BINARIES)
 	rm -rf "$(TARGET)/deb"
 	deploy/build-deb "$(TARGET)/release" "$(TARGET)/deb"

@@ -72,6 +72,7 @@ fn sample_messages(rng: &mut Rng, texts: &mut [u8; 1024]) -> Vec<Vec<u8>> {
         text: "Проход запрещён",
     };
     let page = ListPage { request, page: 0, pages: 2, status: ListStatus::Entries, entries };
+    let open = Order::Open { direction: Direction::Exit, hold_open_ms: 900 };
     let messages = [
         Message::Ask(Ask { request, age_ms: 10, direction: Direction::Entry, card }),
         Message::Report(report),
@@ -82,11 +83,7 @@ fn sample_messages(rng: &mut Rng, texts: &mut [u8; 1024]) -> Vec<Vec<u8>> {
         Message::Answer(answer),
         Message::Receipt(Receipt { log: LogId(9), number: rng.u64(..) }),
         Message::Command(Command { id: 4, seen: rng.u64(..), order: Order::Play(Tone::Attention) }),
-        Message::Command(Command {
-            id: 5,
-            seen: 1,
-            order: Order::Open { direction: Direction::Exit, hold_open_ms: 900 },
-        }),
+        Message::Command(Command { id: 5, seen: 1, order: open }),
         Message::Pong(Pong { token: rng.u32(..) }),
         Message::Leave,
         Message::ListPage(page),

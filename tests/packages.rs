@@ -30,7 +30,7 @@ fn emptied(name: &str) -> PathBuf {
 fn built(name: &str, version: Option<&str>) -> PathBuf {
     let out = emptied(name);
     let setup = root().join("deploy/setup-debian");
-    let needed = ["dpkg-shlibdeps", "strip", "systemd-analyze", "groff", "adduser"];
+    let needed = ["dpkg-shlibdeps", "systemd-analyze", "groff", "adduser"];
     assert!(Command::new(setup).args(needed).status().unwrap().success());
     let gateway = program("kalitka-gateway");
     let mut build = Command::new(root().join("deploy/build-deb"));
