@@ -246,8 +246,11 @@ fn upgrade_restarts_what_runs_and_an_installation_starts_what_is_configured() {
     let example = fs::read_to_string(root().join("deploy/gateway.example.toml")).unwrap();
     let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     fs::create_dir_all(machine.path("/etc/kalitka")).unwrap();
-    fs::write(machine.path("/etc/kalitka/gateway.toml"), example.replace("paste the line that keygen printed", key))
-        .unwrap();
+    fs::write(
+        machine.path("/etc/kalitka/gateway.toml"),
+        example.replace("publishers = []", &format!("publishers = [\"{key}\"]")),
+    )
+    .unwrap();
     let debs = carried(&machine, packages());
     let mine = [&["--force-confold".to_owned()], &*debs].concat();
     let said = dpkg(&machine, "-i", &mine);

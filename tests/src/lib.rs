@@ -18,6 +18,7 @@ pub mod crowd;
 pub mod disk;
 pub mod fresh_root;
 pub mod mutate;
+pub mod packages;
 pub mod peripheral;
 pub mod pictures;
 pub mod process;
