@@ -47,7 +47,7 @@ const EDGES: [(&str, &[&str], &[&str]); 13] = [
 ];
 
 /// Crates that stand in one place, so that any can be replaced: who may link them, tests aside.
-const CONFINED: [(&str, &[&str]); 33] = [
+const CONFINED: [(&str, &[&str]); 32] = [
     ("aes-gcm", &["kalitka-protocol"]),
     ("arc-swap", &["kalitka-gateway"]),
     ("axum", &["kalitka-gateway", "kalitka-hub"]),
@@ -73,7 +73,6 @@ const CONFINED: [(&str, &[&str]); 33] = [
     ("rtime-clock", &["kalitka-gateway"]),
     ("rtrb", &["kalitka-gateway"]),
     ("rustls", &["kalitka-uplink", "kalitka-hub"]),
-    ("sd-notify", &["kalitka-process"]),
     ("sled", &["kalitka-outbox"]),
     ("snow", &["kalitka-core"]),
     ("tokio", &["kalitka-gateway", "kalitka-process", "kalitka-uplink", "kalitka-hub"]),
