@@ -42,7 +42,7 @@ fn assert_keeps_to_itself(browser: &Browser, site: &Site) {
 fn await_all_up(browser: &Browser, site: &Site) {
     let status: Value = serde_json::from_str(&site.get("/status.json").1).unwrap();
     let known = &status["readers"]["known"];
-    browser.await_seen("#readers ~ p", &format!("up: {known} / {known}"));
+    browser.await_seen("#readers ~ p", &format!("Up: {known} / {known}"));
     browser.await_seen("h1", "The doors are answering.");
     assert!(!browser.seen(".verdict").contains("away"), "{}", browser.seen(".verdict"));
 }

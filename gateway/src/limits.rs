@@ -257,6 +257,8 @@ pub(crate) const JOURNAL_NICENESS: i32 = 10;
 pub(crate) const PAGE_READERS_MAX: usize = 64;
 /// Portals that it names.
 pub(crate) const PAGE_PORTALS_MAX: usize = 32;
+/// Reasons of refusals that it names.
+pub(crate) const PAGE_REASONS_MAX: usize = 12;
 /// For how long a refused snapshot and refused people count as of late there.
 pub(crate) const PAGE_RECENT: Duration = Duration::from_secs(900);
 /// After how long without the hub it says so: a connection that breaks comes back before that.

@@ -1,6 +1,7 @@
 //! What the page remembers by itself, looked at once a second: when each reason was last given, how often lately, when a
 //! snapshot was refused, since when the uplink is as it is.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use kalitka_protocol::reason::Denial;
@@ -78,7 +79,7 @@ impl History {
         self.uplink.see(uplink, now);
     }
 
-    /// The reasons that were given, the newest first.
+    /// The reasons that were given, the most frequent of late first.
     pub(super) fn refusals(&self, now: Duration) -> Vec<Refusal> {
         let number = part_of(now);
         let is_recent = |part: &&(u64, Counts)| part.0 + PARTS as u64 > number;
@@ -91,7 +92,7 @@ impl History {
                 newest_seconds_ago: now.saturating_sub(self.newest[place]).as_secs(),
             })
             .collect();
-        refusals.sort_by_key(|refusal| refusal.newest_seconds_ago);
+        refusals.sort_by_key(|refusal| (Reverse(refusal.last_15_minutes), refusal.newest_seconds_ago));
         refusals
     }
 }
@@ -124,16 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_newest_first_and_leave_the_last_quarter_of_an_hour_when_it_is_over() {
+    fn refusals_are_told_most_frequent_first_and_leave_the_last_quarter_of_an_hour_when_it_is_over() {
         let [first, second] = [Denial::ALL[0].label(), Denial::ALL[1].label()];
         let mut history = History::new();
         assert_eq!(said(&history, 0), []);
         history.see(at(10), counts(3, 0), None, "up");
         history.see(at(70), counts(4, 2), None, "up");
         history.see(at(80), counts(4, 3), None, "up");
-        assert_eq!(said(&history, 82), [(second, 3, 3, 2), (first, 4, 4, 12)]);
+        assert_eq!(said(&history, 82), [(first, 4, 4, 12), (second, 3, 3, 2)]);
         // Whole minutes: the first minute's three are gone when the sixteenth has begun.
-        assert_eq!(said(&history, 899)[1], (first, 4, 4, 829));
+        assert_eq!(said(&history, 899)[0], (first, 4, 4, 829));
         assert_eq!(said(&history, 900)[1], (first, 1, 4, 830));
         assert_eq!(said(&history, 960), [(second, 0, 3, 880), (first, 0, 4, 890)]);
         history.see(at(965), counts(5, 3), None, "up");

@@ -7,6 +7,7 @@ use super::matter::{Level, Matter};
 use super::overview::{Line, Overview, Portal, Reader, Refusal, State};
 use super::words::{Language, Words, told};
 use super::{ICON, RELEASE, SCRIPT, STYLE};
+use crate::limits::{FULL_PERCENT, PAGE_REASONS_MAX};
 
 /// The whole page.
 pub(super) fn page(overview: &Overview, language: Language) -> String {
@@ -24,7 +25,7 @@ pub(super) fn page(overview: &Overview, language: Language) -> String {
     html.lost();
     html.raw("<main>\n");
     html.verdict(overview);
-    html.raw("<div class=\"grid\">\n");
+    html.raw("<div class=\"parts\">\n");
     html.readers(overview);
     html.portals(overview);
     html.refusals(overview);
@@ -168,8 +169,8 @@ impl Html {
         self.raw("</cite>.");
     }
 
-    fn section(&mut self, class: &'static str, id: &'static str, title: &'static str) {
-        self.raw(format_args!("<section class=\"{class}\" aria-labelledby=\"{id}\"><h2 id=\"{id}\">"));
+    fn section(&mut self, id: &'static str, title: &'static str) {
+        self.raw(format_args!("<section aria-labelledby=\"{id}\"><h2 id=\"{id}\">"));
         self.text(title);
         self.raw("</h2>");
     }
@@ -186,7 +187,7 @@ impl Html {
     }
 
     fn row(&mut self, head: impl Display) {
-        self.raw("<tr><th scope=\"row\">");
+        self.raw("<tr><th scope=\"row\" class=\"name\">");
         self.text(head);
         self.raw("</th>");
     }
@@ -194,6 +195,13 @@ impl Html {
     fn number(&mut self, number: impl Display) {
         self.raw("<td class=\"number\">");
         self.text(number);
+        self.raw("</td>");
+    }
+
+    /// How long ago something was.
+    fn time(&mut self, seconds: Option<u64>) {
+        self.raw("<td class=\"number time\">");
+        self.text(seconds.map_or_else(|| self.words.never.into(), |seconds| self.words.time(seconds)));
         self.raw("</td>");
     }
 
@@ -217,13 +225,13 @@ impl Html {
         self.text(format_args!("{percent} %"));
         self.raw(format_args!(
             " <meter min=\"0\" max=\"100\" high=\"{}\" optimum=\"0\" value=\"{percent}\" aria-hidden=\"true\"></meter></dd>",
-            crate::limits::FULL_PERCENT
+            FULL_PERCENT
         ));
     }
 
     fn readers(&mut self, overview: &Overview) {
         let (words, readers) = (self.words, &overview.readers);
-        self.section("wide", "readers", words.readers);
+        self.section("readers", words.readers);
         self.element("p", format_args!("{}: {} / {}", words.readers_up, readers.up, readers.known));
         if !readers.listed.is_empty() {
             self.table(
@@ -247,7 +255,9 @@ impl Html {
     fn reader(&mut self, reader: &Reader) {
         let words = self.words;
         self.row(reader.reader);
-        self.element("td", reader.portal.as_deref().unwrap_or("—"));
+        self.raw("<td class=\"name\">");
+        self.text(reader.portal.as_deref().unwrap_or("—"));
+        self.raw("</td>");
         self.element("td", reader.way.map_or("—", |way| words.by(way)));
         let level = match reader.state {
             State::Up => Level::Well,
@@ -257,7 +267,7 @@ impl Html {
         self.raw(format_args!("<td><span class=\"sign {}\">", level.label()));
         self.text(format_args!("{} {}", sign(level), words.state(reader.state)));
         self.raw("</span></td>");
-        self.number(reader.heard_seconds_ago.map_or_else(|| words.never.into(), |seconds| words.ago(seconds)));
+        self.time(reader.heard_seconds_ago);
         self.raw("</tr>\n");
     }
 
@@ -286,7 +296,7 @@ impl Html {
 
     fn portals(&mut self, overview: &Overview) {
         let (words, portals) = (self.words, &overview.portals);
-        self.section("", "portals", words.portals);
+        self.section("portals", words.portals);
         if portals.listed.is_empty() {
             self.element("p", words.none);
         } else {
@@ -313,7 +323,7 @@ impl Html {
 
     fn refusals(&mut self, overview: &Overview) {
         let words = self.words;
-        self.section("", "refusals", words.refusals);
+        self.section("refusals", words.refusals);
         if overview.refusals.is_empty() {
             self.element("p", words.nobody_refused);
         } else {
@@ -321,8 +331,10 @@ impl Html {
                 "refusals",
                 &[(words.reason, false), (words.recent, true), (words.in_all, true), (words.newest, true)],
             );
-            overview.refusals.iter().for_each(|refusal| self.refusal(refusal));
+            let (shown, others) = overview.refusals.split_at(overview.refusals.len().min(PAGE_REASONS_MAX));
+            shown.iter().for_each(|refusal| self.refusal(refusal));
             self.raw("</tbody></table>");
+            self.more(others.len());
         }
         self.raw("</section>\n");
     }
@@ -335,13 +347,13 @@ impl Html {
         self.raw("</code></th>");
         self.number(refusal.last_15_minutes);
         self.number(refusal.since_start);
-        self.number(self.words.ago(refusal.newest_seconds_ago));
+        self.time(Some(refusal.newest_seconds_ago));
         self.raw("</tr>\n");
     }
 
     fn snapshot(&mut self, overview: &Overview) {
         let (words, snapshot) = (self.words, &overview.snapshot);
-        self.section("", "snapshot", words.snapshot);
+        self.section("snapshot", words.snapshot);
         self.raw("<dl>");
         if snapshot.generation == 0 {
             self.fact(words.generation, words.none);
@@ -361,7 +373,7 @@ impl Html {
 
     fn outbox(&mut self, overview: &Overview) {
         let (words, outbox) = (self.words, &overview.outbox);
-        self.section("", "outbox", words.outbox);
+        self.section("outbox", words.outbox);
         self.raw("<dl>");
         self.fact(words.kept, self.yes_or_no(outbox.is_taking));
         self.fact(words.waiting, outbox.waiting_events);
@@ -375,11 +387,11 @@ impl Html {
 
     fn uplink(&mut self, overview: &Overview) {
         let (words, uplink) = (self.words, &overview.uplink);
-        self.section("", "uplink", words.uplink);
+        self.section("uplink", words.uplink);
         self.raw("<dl>");
         self.fact(words.state, told(words.uplinks, uplink.state));
         if uplink.state != "off" {
-            self.fact(words.since, words.time(uplink.since_seconds));
+            self.fact(words.since, words.ago(uplink.since_seconds));
         }
         if let Some(us) = uplink.round_trip_us {
             let [.., ms] = words.units;

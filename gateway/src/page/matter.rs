@@ -61,7 +61,7 @@ matters! {
     NoSnapshot = "no_snapshot", Bad, "Everybody is denied";
     TimeUnknown = "time_unknown", Bad, "The clock";
     OrdersUnknown = "orders_unknown", Bad, "Orders of operators";
-    NoReaders = "no_readers", Bad, "First look";
+    NoReaders = "no_readers", Bad, "Keys";
     AllAway = "all_away", Bad, "A reader has no session";
     NotKept = "not_kept", Bad, "Events are not made durable";
     DiskHangs = "disk_hangs", Bad, "Events are not made durable";
@@ -79,7 +79,7 @@ matters! {
     DiskNearlyFull = "disk_nearly_full", Look, "The disk is full";
     OnRefuge = "on_refuge", Look, "Events are not made durable";
     Quarantined = "quarantined", Look, "Look into an outbox";
-    NoKey = "no_key", Look, "First look";
+    NoKey = "no_key", Look, "Keys";
 }
 
 impl Serialize for Matter {

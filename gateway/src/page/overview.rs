@@ -24,7 +24,7 @@ pub(crate) struct Overview {
     pub(crate) snapshot: Snapshot,
     pub(crate) outbox: Outbox,
     pub(crate) uplink: Uplink,
-    /// Reasons for which somebody was refused since the start, the newest first.
+    /// Reasons for which somebody was refused since the start, the most frequent of late first.
     pub(crate) refusals: Vec<Refusal>,
 }
 

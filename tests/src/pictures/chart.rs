@@ -2,7 +2,7 @@
 
 use super::canvas::{Canvas, INK, Place, SOFT, Style, width_of};
 use super::panel::{Series, Span};
-use super::units::written;
+use super::units::{unit_at, written};
 
 /// Grafana's colours in their order.
 const COLOURS: [&str; 12] = [
@@ -25,7 +25,8 @@ pub(super) fn draw(canvas: &mut Canvas, place: Place, series: &[Series], unit: &
     let drawn = if look.is_stacked { stacked(series) } else { series.iter().map(|of| of.points.clone()).collect() };
     let values = || drawn.iter().flatten().map(|(_, value)| *value);
     let (lowest, highest) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max));
-    let ticks = ticks(lowest, highest);
+    let size = unit_at(highest.max(-lowest), unit);
+    let ticks: Vec<f64> = ticks(lowest / size, highest / size).into_iter().map(|tick| tick * size).collect();
     let labels: Vec<String> = ticks.iter().map(|tick| written(*tick, unit)).collect();
     let room = labels.iter().map(|label| width_of(label, SMALL)).fold(20.0, f64::max);
     let entries = entries(series, place.width);

@@ -17,21 +17,33 @@ pub(super) fn written(value: f64, unit: &str) -> String {
     }
 }
 
+/// How large the unit is by which `value` is written: steps of an axis are round in it.
+pub(super) fn unit_at(value: f64, unit: &str) -> f64 {
+    match unit {
+        "s" => of_seconds(value).0,
+        "bytes" => 1024_f64.powf((value.max(1.0).ln() / 1024_f64.ln()).floor()),
+        _ => 1.0,
+    }
+}
+
 fn seconds(value: f64) -> String {
-    let size = value.abs();
-    let (factor, name) = match size {
+    let (size, name) = of_seconds(value);
+    format!("{} {name}", trimmed(value / size, 2))
+}
+
+fn of_seconds(value: f64) -> (f64, &'static str) {
+    match value.abs() {
         0.0 => (1.0, "s"),
-        _ if size < 1e-6 => (1e9, "ns"),
-        _ if size < 1e-3 => (1e6, "µs"),
-        _ if size < 1.0 => (1e3, "ms"),
-        _ if size < 60.0 => (1.0, "s"),
-        _ if size < 3600.0 => (1.0 / 60.0, "mins"),
-        _ if size < 86_400.0 => (1.0 / 3600.0, "hours"),
-        _ if size < 604_800.0 => (1.0 / 86_400.0, "days"),
-        _ if size < 31_536_000.0 => (1.0 / 604_800.0, "weeks"),
-        _ => (1.0 / 31_536_000.0, "years"),
-    };
-    format!("{} {name}", trimmed(value * factor, 2))
+        size if size < 1e-6 => (1e-9, "ns"),
+        size if size < 1e-3 => (1e-6, "µs"),
+        size if size < 1.0 => (1e-3, "ms"),
+        size if size < 60.0 => (1.0, "s"),
+        size if size < 3600.0 => (60.0, "mins"),
+        size if size < 86_400.0 => (3600.0, "hours"),
+        size if size < 604_800.0 => (86_400.0, "days"),
+        size if size < 31_536_000.0 => (604_800.0, "weeks"),
+        _ => (31_536_000.0, "years"),
+    }
 }
 
 fn scaled(value: f64, step: f64, names: &[&str]) -> String {
@@ -72,5 +84,6 @@ mod tests {
         ] {
             assert_eq!(written(value, unit), text);
         }
+        assert_eq!([unit_at(3e6, "bytes"), unit_at(3e3, "short"), unit_at(90.0, "s")], [1_048_576.0, 1.0, 60.0]);
     }
 }
