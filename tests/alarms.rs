@@ -16,7 +16,7 @@ use kalitka_tests::tree::root;
 use kalitka_tests::wait::until;
 use serde_json::Value;
 
-const CASES: [&str; 2] = ["rules_test.yml", "rules_days_test.yml"];
+const CASES: [&str; 3] = ["rules_test.yml", "rules_hours_test.yml", "rules_days_test.yml"];
 const HOLDERS: u32 = 300;
 /// What Grafana takes for its variable at one scrape a second.
 const RATE_INTERVAL: &str = "4s";

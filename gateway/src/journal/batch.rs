@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::journal::tests::rig;
     use kalitka_protocol::ReaderId;
-    use kalitka_protocol::event::{ClockQuality, GatewayStarted, ReportTaken};
+    use kalitka_protocol::event::{ClockQuality, GatewayStarted, Loss, LossCause, ReportTaken};
 
     fn header() -> EventHeader {
         EventHeader {
@@ -160,6 +160,20 @@ mod tests {
                 Events::new(numbered).map(|event| event.unwrap().header).map(|h| (h.epoch.0, h.number)).collect();
             assert_eq!(identities, [(5, first), (5, first + 1)]);
         }
+    }
+
+    #[test]
+    fn loss_records_are_counted_and_outlive_reports_that_are_forgotten() {
+        let loss = Loss { epoch: EpochId(1), first: 0, last: 0, cause: LossCause::RingFull, count: 5 };
+        let mut batch = Batch::default();
+        for body in [Body::Loss(loss), report(1), Body::Loss(loss)] {
+            assert!(batch.push(header(), body));
+        }
+        assert_eq!((batch.len(), batch.losses()), (3, 2));
+        batch.forget_reports();
+        assert_eq!((batch.len(), batch.losses()), (2, 2));
+        batch.clear(None);
+        assert_eq!(batch.losses(), 0);
     }
 
     #[test]

@@ -109,6 +109,18 @@ mod tests {
     }
 
     #[test]
+    fn reader_is_up_for_five_seconds_after_it_was_heard() {
+        let tally = ReaderTally::default();
+        let heard = Duration::from_secs(100);
+        tally.hear(heard);
+        for (silent, up) in [(Duration::ZERO, true), (Duration::from_millis(4999), true), (READER_SILENT_AFTER, false)]
+        {
+            let standing = ReaderStanding::of(ReaderId(1), &tally, heard + silent);
+            assert_eq!((standing.up, standing.heard_ago), (up, Some(silent)));
+        }
+    }
+
+    #[test]
     fn reader_never_heard_is_not_up_and_nothing_is_known_of_it() {
         let keys = Keys::new(1, [7, 3].map(|reader| (ReaderId(reader), Psk::new([1; 32])))).unwrap();
         let standings = Standings { keys: Arc::new(Published::new(Some(Arc::new(keys)))), ..Standings::default() };

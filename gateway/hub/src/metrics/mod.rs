@@ -25,13 +25,17 @@ impl Collector {
         let exporter = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|error| Failure::Defect(format!("metrics: {error}")))?;
         for (name, help) in names::COUNTERS {
-            metrics::describe_counter!(*name, *help);
+            metrics::describe_counter!(*name, names::unit(name), *help);
         }
         for (name, help) in names::GAUGES {
-            metrics::describe_gauge!(*name, *help);
+            metrics::describe_gauge!(*name, names::unit(name), *help);
         }
         metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        metrics::describe_histogram!(names::COMMIT_SECONDS, "From a group of batches to its durable commit");
+        metrics::describe_histogram!(
+            names::COMMIT_SECONDS,
+            names::unit(names::COMMIT_SECONDS),
+            "From a group of batches to its durable commit"
+        );
         metrics::gauge!(names::CONNECTIONS).set(0.0);
         for name in [
             names::FEEDS,

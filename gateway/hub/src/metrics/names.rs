@@ -1,5 +1,7 @@
 //! Every metric: its name, what it is and what it means. `deploy/RUNBOOK.md` says the same for people; a test compares them.
 
+use metrics::Unit;
+
 pub(crate) const BUILD_INFO: &str = "kalitka_hub_build_info";
 pub(crate) const ALARMS: &str = "kalitka_hub_alarms_total";
 pub(crate) const CONTROL_REQUESTS: &str = "kalitka_hub_control_requests_total";
@@ -82,3 +84,12 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     (STORE_HELD_UP, "How long the disk has kept the present write waiting; 0 below half a second"),
     (STORE_FAILED, "1 while the store has failed and is not open again"),
 ];
+
+/// The unit of metric `name`, which its ending says.
+pub(crate) fn unit(name: &str) -> Unit {
+    match name.trim_end_matches("_total").rsplit('_').next() {
+        Some("seconds") => Unit::Seconds,
+        Some("bytes") => Unit::Bytes,
+        _ => Unit::Count,
+    }
+}

@@ -216,6 +216,15 @@ impl Hub {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
+    /// Waits until `is_so` of a metric.
+    pub(crate) fn await_metric(&self, name: &str, is_so: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self.metric(name)) {
+            assert!(Instant::now() < deadline, "{name} stays {}", self.metric(name));
+            std::thread::yield_now();
+        }
+    }
+
     /// The value of a metric, labels and all; 0 when it is not there.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let (status, text) = self.get("/metrics");
