@@ -106,6 +106,9 @@ fn reader_that_is_heard_is_up_and_the_portal_of_its_asks_is_counted() {
     reader.shake_hands(1);
     reader.ask(&CARD);
     reader.ask(&[9; 4]);
+    // Counted behind the answer.
+    running.await_metric("kalitka_reader_asks_total{reader=\"101\"}", 2.0);
+    running.await_metric("kalitka_portal_asks_total{portal=\"0\",outcome=\"denied\"}", 1.0);
     let (_, page) = running.get("/metrics");
     for line in [
         "kalitka_reader_up{reader=\"101\"} 1",
