@@ -31,7 +31,7 @@ use histogram::Grain;
 pub(crate) use histogram::Histogram;
 pub(crate) use kernel::KernelDrops;
 pub(crate) use line::{LineLamp, LineMetrics};
-pub(crate) use osdp::{OsdpTally, unanswered};
+pub(crate) use osdp::{OsdpTally, show_line, unanswered};
 pub(crate) use standing::{PortalStanding, ReaderStanding, Standings};
 pub(crate) use tally::{Count, Tally};
 use uplink::UplinkCopies;

@@ -31,6 +31,15 @@ pub(crate) mod unanswered {
     pub(crate) const ALL: [&str; 4] = [NO_KEY, FALL_BACK, BUSY, LATE];
 }
 
+/// Shows the line at `port` and the devices of `readers` before anything is heard of them.
+pub(crate) fn show_line(port: &str, readers: impl Iterator<Item = u32>) {
+    metrics::gauge!(names::OSDP_PORT_UP, "port" => port.to_owned()).set(0.0);
+    for reader in readers {
+        metrics::gauge!(names::OSDP_DEVICE_STATE, "reader" => reader.to_string()).set(0.0);
+        metrics::gauge!(names::OSDP_POWER_FAILED, "reader" => reader.to_string()).set(0.0);
+    }
+}
+
 /// Registers at 0 what is counted by label.
 pub(super) fn register() {
     for fault in Fault::ALL {

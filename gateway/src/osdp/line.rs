@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::entropy::SystemEntropy;
 use crate::failure::Failure;
 use crate::limits::{LINE_WRITE_PATIENCE, OSDP_PORT_RETRY, OSDP_READ_MAX, OSDP_READS_A_LOOK, OSDP_TICK, OSDP_WAIT_MAX};
-use crate::metrics::{OsdpTally, names};
+use crate::metrics::{OsdpTally, names, show_line};
 use crate::published::Published;
 use crate::serial::port::{self, Parity, Speed as PortSpeed};
 
@@ -101,7 +101,7 @@ impl Line {
             Address::new(of.address).map(|address| Device::new(address, key, pinned))
         };
         let bus = Bus::new(Speed { baud }, devices.iter().filter_map(device).collect());
-        devices.iter().for_each(|of| power_failed(of.reader, false));
+        show_line(&path.display().to_string(), devices.iter().map(|of| of.reader));
         let mut entropy = SystemEntropy::new()?;
         let seat = |of: super::settings::DeviceSettings| {
             let (last_command, mut log) = (shared.last_commands.of(of.reader), [0; 8]);
