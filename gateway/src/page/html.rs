@@ -164,9 +164,9 @@ impl Html {
         self.text(todo);
         self.raw(" ");
         self.text(self.words.runbook);
-        self.raw(" <cite lang=\"en\">");
-        self.text(matter.runbook());
-        self.raw("</cite>.");
+        self.raw(" ");
+        self.element("cite", told(self.words.sections, matter.runbook()));
+        self.raw(".");
     }
 
     fn section(&mut self, id: &'static str, title: &'static str) {

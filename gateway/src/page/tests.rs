@@ -12,12 +12,13 @@ use super::doors::{Known, listed, readers};
 use super::html::page;
 use super::matter::{Level, Matter};
 use super::overview::{Line, Outbox, Overview, Portal, Refusal, Snapshot, State, Uplink, Way};
-use super::words::{Language, Words};
+use super::words::{Language, Words, told};
 use super::{POLICY, SCRIPT, STYLE, base64, hash};
 use crate::limits::{PAGE_PORTALS_MAX, PAGE_READERS_MAX};
 use crate::metrics::ReaderStanding;
 
-const RUNBOOK: &str = include_str!("../../../deploy/RUNBOOK.md");
+/// The runbook, by [`Language::ALL`].
+const RUNBOOKS: [&str; 2] = [include_str!("../../../deploy/RUNBOOK.md"), include_str!("../../../deploy/RUNBOOK.ru.md")];
 const DOCS: &str = include_str!("../../../docs/status.md");
 /// Bytes of a page, whatever the building.
 const PAGE_MAX: usize = 96 * 1024;
@@ -229,16 +230,31 @@ fn language_is_the_links_or_else_the_browsers_or_else_english() {
     }
 }
 
+fn quoted(text: &str, open: char, close: char) -> &str {
+    text.split_once(open).unwrap().1.split_once(close).unwrap().0
+}
+
 #[test]
 fn every_matter_is_told_with_a_section_that_the_runbook_has() {
+    let [english, russian] =
+        RUNBOOKS.map(|runbook| -> Vec<&str> { runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect() });
+    // The pages have the same sections in the same order.
+    let both: Vec<(&str, &str)> = english.iter().copied().zip(russian.iter().copied()).collect();
+    assert_eq!(english.len(), russian.len());
+    let [in_english, in_russian] = Language::ALL.map(Language::words);
     for matter in Matter::ALL {
-        let heading = format!("\n## {}\n", matter.runbook());
-        assert!(RUNBOOK.contains(&heading), "{heading}");
+        let section = matter.runbook();
+        let named = (told(in_english.sections, section), told(in_russian.sections, section));
+        assert!(named.0 == section && both.contains(&named), "{named:?}");
         assert_ne!(matter.level(), Level::Well);
     }
+    let sections: BTreeSet<&str> = Matter::ALL.iter().map(|matter| matter.runbook()).collect();
+    assert_eq!(keys(in_russian.sections), sections);
     let levels: Vec<Level> = Matter::ALL.iter().map(|matter| matter.level()).collect();
     assert!(levels.is_sorted_by(|before, after| before >= after), "the worst stand first");
-    assert!(RUNBOOK.contains("\n## The gateway does not start\n"), "the page names it when the gateway is gone");
+    // What it names when the gateway is gone.
+    let gone = (quoted(in_english.lost.1, '“', '”'), quoted(in_russian.lost.1, '«', '»'));
+    assert!(gone.0 == "The gateway does not start" && both.contains(&gone), "{gone:?}");
 }
 
 /// Changes that make one matter so, in the order of [`Matter::ALL`].
@@ -290,7 +306,7 @@ fn a_building_in_which_all_is_well_says_so_and_each_matter_is_told_alone_in_larg
             // Whoever only has to look is told first that doors answer.
             let first = if matter.level() == Level::Look { format!("{} ", words.well.0) } else { String::new() };
             assert!(html.contains(&format!("<h1>{first}{what}</h1>")), "{what}");
-            assert!(html.contains(&format!("<cite lang=\"en\">{}</cite>", matter.runbook())));
+            assert!(html.contains(&format!("<cite>{}</cite>", told(words.sections, matter.runbook()))));
             assert!(html.contains(&format!("class=\"verdict {}\"", spoilt.level.label())));
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Words {
     /// By [`Matter::ALL`]: what is wrong, and what to do.
     pub(super) matters: [(&'static str, &'static str); Matter::ALL.len()],
     pub(super) runbook: &'static str,
+    /// What the runbook in this language calls the sections that matters name in English; none where it is English.
+    pub(super) sections: &'static [(&'static str, &'static str)],
     pub(super) also: &'static str,
     pub(super) lost: (&'static str, &'static str),
     pub(super) no_script: &'static str,

@@ -46,6 +46,7 @@ pub(super) const WORDS: Words = Words {
         ("A reader of the snapshot has no key.", "Give it its key: kalitka-gateway reader add NUMBER."),
     ],
     runbook: "Runbook:",
+    sections: &[],
     also: "Besides:",
     lost: (
         "The gateway does not answer this page. What stands below is how it was at",
