@@ -25,7 +25,7 @@ fn judge(status: &JournalStatus) -> Vec<Finding> {
         findings.push(Finding::wrong(
             CHECK,
             found,
-            "order the modes and blocks anew; see the runbook, *Everybody is denied*",
+            "order the modes and blocks anew; see the runbook, *Orders of operators*",
         ));
     }
     if status.on_refuge {

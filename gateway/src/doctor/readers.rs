@@ -55,7 +55,7 @@ fn of_keys(keys: &BTreeSet<u32>, known: Option<&BTreeSet<u32>>) -> Vec<Finding> 
 
 fn of_silent(silent: &[&str]) -> Option<Finding> {
     let found = format!("not heard: {}", listed(silent));
-    let remedy = "see to their power, cable and key; see the runbook, *A reader has no session*";
+    let remedy = "see to their power, cable and key; see the runbook, *A reader is silent*";
     (!silent.is_empty()).then(|| Finding::wrong(CHECK, found, remedy))
 }
 

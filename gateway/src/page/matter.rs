@@ -62,11 +62,11 @@ matters! {
     TimeUnknown = "time_unknown", Bad, "The clock";
     OrdersUnknown = "orders_unknown", Bad, "Orders of operators";
     NoReaders = "no_readers", Bad, "Keys";
-    AllAway = "all_away", Bad, "A reader has no session";
+    AllAway = "all_away", Bad, "A reader is silent";
     NotKept = "not_kept", Bad, "Events are not made durable";
     DiskHangs = "disk_hangs", Bad, "Events are not made durable";
     AtBound = "at_bound", Bad, "The outbox is at its bound";
-    Away = "away", Look, "A reader has no session";
+    Away = "away", Look, "A reader is silent";
     DeviceRefused = "device_refused", Look, "An OSDP device is not in service";
     PortGone = "port_gone", Look, "A reader on a serial line";
     LineUnreadable = "line_unreadable", Look, "A reader on a serial line";

@@ -64,7 +64,7 @@ pub(super) const WORDS: Words = Words {
         ("The clock", "Часы"),
         ("Orders of operators", "Приказы операторов"),
         ("Keys", "Ключи"),
-        ("A reader has no session", "У считывателя нет сеанса"),
+        ("A reader is silent", "Считыватель молчит"),
         ("Events are not made durable", "События не сохраняются"),
         ("The outbox is at its bound", "Исходящая очередь у предела"),
         ("An OSDP device is not in service", "Устройство OSDP не работает"),
