@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use kalitka_tests::process::{Process, program};
+use kalitka_tests::process::{Process, program, run_well};
 use kalitka_tests::random::is_soak;
 use kalitka_tests::service_manager::{Kept, ServiceManager, run_by, udp_group};
 use kalitka_tests::site::{BOUND, Site, text};
@@ -112,6 +113,26 @@ fn manager_is_told_of_readiness_of_life_and_of_the_end() {
     manager.await_state("WATCHDOG=1");
     manager.await_state("WATCHDOG=1");
     assert!(gateway.terminate().success());
+    manager.await_state("STOPPING=1");
+}
+
+#[test]
+fn manager_of_a_hub_is_told_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, control) = (folder.path().join("state"), folder.path().join("control"));
+    fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+    let page = format!(
+        "state = {state:?}\n[quic]\nlisten = \"{ANY}\"\n[http]\nlisten = \"{ANY}\"\n[control]\nsocket = {control:?}\n"
+    );
+    let config = folder.path().join("hub.toml");
+    fs::write(&config, page).unwrap();
+    run_well("kalitka-hub", ["pki", "init", "--config", text(&config)]);
+    let manager = ServiceManager::new(Vec::new(), folder.path());
+    let mut hub = manager.start("kalitka-hub", &run_by(&config));
+    for state in ["READY=1", "WATCHDOG=1", "WATCHDOG=1"] {
+        manager.await_state(state);
+    }
+    assert!(hub.terminate().success());
     manager.await_state("STOPPING=1");
 }
 

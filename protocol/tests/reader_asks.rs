@@ -52,7 +52,7 @@ fn first_datagram_of_a_session_follows_the_response() {
 fn reader_that_is_left_shakes_hands_at_once_and_asks_again() {
     let mut world = Small::connected();
     world.jump(ms(10_000));
-    ask(&mut world);
+    let request = ask(&mut world);
     assert!(matches!(world.sent_messages()[..], [Message::Ask(_), ..]));
     world.say(&Message::Leave);
     let mut initiation = world.transmit().unwrap();
@@ -62,8 +62,10 @@ fn reader_that_is_left_shakes_hands_at_once_and_asks_again() {
     let response = world.gateway.shake(&mut initiation);
     world.deliver(response).unwrap();
     assert!(matches!(world.sent_messages()[..], [Message::Ask(_), ..]), "no timer is waited for");
+    world.say(&grant(request));
     world.deliver(late).unwrap();
-    assert_eq!(world.transmit(), None);
+    world.jump(ms(10_500));
+    assert_eq!(world.transmit(), None, "the session that was left is not this one");
 }
 
 // SPEC 10.2 the response to the newest initiation or to the one before it
