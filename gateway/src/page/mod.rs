@@ -11,9 +11,6 @@ mod matter;
 mod overview;
 mod words;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
@@ -99,3 +96,6 @@ fn base64(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;
