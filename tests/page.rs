@@ -58,7 +58,7 @@ fn page_follows_a_reader_that_goes_and_comes_and_a_gateway_that_dies_and_is_back
     await_all_up(&browser, &site);
     drop(one);
     browser.await_seen("h1", "The doors are answering. A reader is away.");
-    browser.await_seen(".verdict", "A reader has no session");
+    browser.await_seen(".verdict", "A reader is silent");
     browser.await_seen("#readers ~ table tbody tr:first-child", "101");
     browser.await_seen("#readers ~ table tbody tr:first-child", "✗ away");
     let _one = readers_of(&site, "one.json");

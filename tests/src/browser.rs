@@ -175,9 +175,9 @@ impl Browser {
         self.ask("se/log", &json!({ "type": kind })).as_array().unwrap().clone()
     }
 
-    /// What is seen as a PNG: of the page as much as fits the screen, or all of it.
-    pub fn photograph(&self, file: &Path, is_whole: bool) {
-        let shot = json!({ "format": "png", "captureBeyondViewport": is_whole, "optimizeForSpeed": false });
+    /// What is seen on the screen, as a PNG.
+    pub fn photograph(&self, file: &Path) {
+        let shot = json!({ "format": "png", "optimizeForSpeed": false });
         let shot = self.devtools("Page.captureScreenshot", &shot);
         fs::write(file, base64(shot["data"].as_str().unwrap())).unwrap();
     }

@@ -254,7 +254,7 @@ impl Html {
 
     fn reader(&mut self, reader: &Reader) {
         let words = self.words;
-        self.row(reader.reader);
+        self.raw(format_args!("<tr><th scope=\"row\">{}</th>", reader.reader));
         self.raw("<td class=\"name\">");
         self.text(reader.portal.as_deref().unwrap_or("—"));
         self.raw("</td>");

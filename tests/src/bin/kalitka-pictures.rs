@@ -86,15 +86,15 @@ fn address_of(demo: &mut Process, program: &str) -> String {
 
 /// The status page on a desk and on a phone.
 fn photograph(browser: &Browser, gateway: &str, out: &Path) {
-    let desk = Screen { width: 1100, ..Screen::DESK };
+    let desk = Screen { width: 1100, height: 860, ..Screen::DESK };
     let phone = Screen { is_dark: true, ..Screen::PHONE };
-    for (name, language, heading, screen, is_whole) in
-        [("status.png", "en", "Readers", desk, true), ("status-phone.png", "ru", "Считыватели", phone, false)]
+    for (name, language, heading, screen) in
+        [("status.png", "en", "Readers", desk), ("status-phone.png", "ru", "Считыватели", phone)]
     {
         browser.look_at(screen);
         browser.open(&format!("http://{gateway}/?lang={language}"));
         browser.await_seen("#readers", heading);
-        browser.photograph(&out.join(name), is_whole);
+        browser.photograph(&out.join(name));
     }
 }
 

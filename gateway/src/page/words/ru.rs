@@ -84,7 +84,7 @@ pub(super) const WORDS: Words = Words {
     no_script: "Без JavaScript страница не меняется: загрузите её снова, чтобы увидеть, как обстоят дела.",
     readers: "Считыватели",
     readers_up: "На связи",
-    reader: "Номер",
+    reader: "№",
     portal: "Точка прохода",
     way: "Связь",
     ways: ["UDP", "порт", "OSDP"],
