@@ -132,7 +132,7 @@ fn page_fits_a_phone_and_can_be_read_by_everybody_in_both_languages_by_day_and_b
     for (language, heading, other) in [("ru", "Считыватели", "en"), ("en", "Readers", "ru")] {
         assert_eq!(browser.evaluate("return document.documentElement.lang"), language);
         assert_eq!(browser.seen("#readers"), heading);
-        assert_eq!(browser.seen("nav [aria-current]").is_empty(), false);
+        assert!(!browser.seen("nav [aria-current]").is_empty());
         for is_dark in [false, true] {
             browser.look_at(Screen { is_dark, ..Screen::DESK });
             assert_eq!(browser.evaluate(TOO_WIDE), Value::Array(Vec::new()));

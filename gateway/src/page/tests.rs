@@ -42,7 +42,7 @@ fn standing(reader: u32, heard: Option<u64>) -> ReaderStanding {
 /// A building of so many readers, one in seven of them away, in which all is well but for that.
 fn building(count: u32, name: &str) -> Overview {
     let known = (1..=count).map(|reader| {
-        let heard = if reader % 7 == 0 { 3600 } else { 1 };
+        let heard = if reader.is_multiple_of(7) { 3600 } else { 1 };
         Known::of(reader, Some(0), Some(standing(reader, Some(heard))), None)
     });
     let portal = |number: u32| Portal {
@@ -50,7 +50,7 @@ fn building(count: u32, name: &str) -> Overview {
         mode: Some("normal"),
         is_ordered: number == 1,
         readers: 1,
-        readers_up: usize::from(number % 7 > 0),
+        readers_up: usize::from(!number.is_multiple_of(7)),
     };
     Overview {
         version: "1.2.3",
