@@ -28,13 +28,17 @@ pub fn program(name: &str) -> PathBuf {
     FOLDER.get_or_init(build).join(name)
 }
 
+/// What cargo tells a running program of that program's package, by how it begins. A build script that looks at such a name runs
+/// anew when it is another's: `ring`'s looks at the manifest's folder, and all that uses `ring` would be built anew each time.
+const TOLD: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// Cargo, as it runs this, without what it tells a running program of that program's package: it would change how others are
 /// built.
 #[must_use]
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let inherited = std::env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+    for name in inherited.filter(|name| TOLD.iter().any(|told| name.to_string_lossy().starts_with(told))) {
         cargo.env_remove(name);
     }
     cargo

@@ -18,7 +18,7 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     /// Microseconds between two pings by a clock that is right.
-    pub(crate) const SECOND_US: i64 = PING_INTERVAL.as_micros() as i64;
+    pub(crate) const SECOND_US: i64 = PING_INTERVAL.as_secs().cast_signed() * 1_000_000;
 
     /// The reader has asked something at `now`; what follows of its pings begins there.
     pub(crate) const fn asked(&mut self, now: Duration) {

@@ -41,7 +41,8 @@ impl Count {
     }
 }
 
-/// The numbers of one reader, written by the worker that owns it, on a cache line of their own: a datagram touches one line for them.
+/// The numbers of one reader, written by the worker that owns it. They fill a cache line of their own, so that a datagram touches
+/// one line for them.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct ReaderTally {
@@ -65,7 +66,7 @@ const FALLING_BACK: u64 = 1 << 16;
 impl ReaderTally {
     /// An authentic datagram of the reader has come at `now`, by the monotonic clock.
     pub fn hear(&self, now: Duration) {
-        self.heard.set(u64::try_from(now.as_millis()).unwrap_or(u64::MAX - 1) + 1);
+        self.heard.set(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
     }
 
     pub(crate) fn ping(&self, ping: &Ping) {

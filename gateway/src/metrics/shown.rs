@@ -71,10 +71,9 @@ const fn counted(count: u64) -> f64 {
     count as f64
 }
 
-// Writing to a string does not fail.
-
 fn head(text: &mut String, name: &str) {
     for (_, kind, help) in names::RENDERED.iter().filter(|(known, ..)| *known == name) {
+        // Writing to a string does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 }

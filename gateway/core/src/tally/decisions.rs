@@ -27,7 +27,9 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    const ZERO: Self = Self { denied: Count::new(), granted: Count::new() };
+    const fn new() -> Self {
+        Self { denied: Count::new(), granted: Count::new() }
+    }
 }
 
 /// The counts; one worker writes.
@@ -52,9 +54,9 @@ impl DecisionTally {
     pub const fn new() -> Self {
         Self {
             verdicts: [const { [const { Count::new() }; 256] }; 2],
-            portals: [const { Outcomes::ZERO }; PORTALS_COUNTED_MAX],
-            others: Outcomes::ZERO,
-            unknown: Outcomes::ZERO,
+            portals: [const { Outcomes::new() }; PORTALS_COUNTED_MAX],
+            others: Outcomes::new(),
+            unknown: Outcomes::new(),
         }
     }
 
