@@ -8,11 +8,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use kalitka_tests::fresh_root::FreshRoot;
-use kalitka_tests::process::program;
+use kalitka_tests::packages::{PACKAGES, brought, build, file};
 use kalitka_tests::site::text;
 use kalitka_tests::tree::root;
 
-const PACKAGES: [&str; 4] = ["kalitka-doc", "kalitka-gateway", "kalitka-hub", "kalitka-tools"];
 /// What `systemd-analyze security` may say at most, as SECURITY.md promises it: 0 is closed, 10 is open.
 const EXPOSURE_MAX: [(&str, f64); 2] = [("kalitka-gateway.service", 1.8), ("kalitka-hub.service", 1.3)];
 /// Of the upgrade.
@@ -29,14 +28,7 @@ fn emptied(name: &str) -> PathBuf {
 /// Packages of the programs under test, in the folder `name`.
 fn built(name: &str, version: Option<&str>) -> PathBuf {
     let out = emptied(name);
-    let setup = root().join("deploy/setup-debian");
-    let needed = ["dpkg-shlibdeps", "systemd-analyze", "groff", "adduser"];
-    assert!(Command::new(setup).args(needed).status().unwrap().success());
-    let gateway = program("kalitka-gateway");
-    let mut build = Command::new(root().join("deploy/build-deb"));
-    build.arg("--fast").args(version.map(|version| ["--version", version]).into_iter().flatten());
-    let output = build.arg(gateway.parent().unwrap()).arg(&out).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    build(&out, version);
     out
 }
 
@@ -44,12 +36,6 @@ fn built(name: &str, version: Option<&str>) -> PathBuf {
 fn packages() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| built("packages", None))
-}
-
-/// The file of `package` in `folder`.
-fn file(folder: &Path, package: &str) -> PathBuf {
-    let is_its = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{package}_"));
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find(is_its).unwrap()
 }
 
 /// All packages, unpacked into one folder, where nothing of them is run.
@@ -162,17 +148,6 @@ fn links_of_installed_pages_lead_somewhere() {
     }
 }
 
-/// A root in which `folder`'s packages lie, and the arguments for dpkg that name them.
-fn carried(machine: &FreshRoot, folder: &Path) -> Vec<String> {
-    let carry = |package: &str| {
-        let deb = file(folder, package);
-        let path = format!("/packages/{}", deb.file_name().unwrap().to_str().unwrap());
-        machine.copy_in(&deb, &path);
-        path
-    };
-    PACKAGES.iter().map(|package| carry(package)).collect()
-}
-
 /// dpkg as it is, but for what other packages of the machine would do about ours.
 fn dpkg(machine: &FreshRoot, action: &str, what: &[String]) -> String {
     let what: Vec<&str> = what.iter().map(String::as_str).collect();
@@ -186,7 +161,7 @@ fn owner_and_mode(machine: &FreshRoot, path: &str) -> String {
 #[test]
 fn packages_are_installed_upgraded_removed_and_purged_by_dpkg() {
     let machine = FreshRoot::new();
-    let debs = carried(&machine, packages());
+    let debs = brought(&machine, packages());
     dpkg(&machine, "-i", &debs);
     assert_eq!(owner_and_mode(&machine, "/var/lib/kalitka"), "kalitka 700");
     assert_eq!(owner_and_mode(&machine, "/var/lib/kalitka-hub"), "kalitka-hub 700");
@@ -202,7 +177,7 @@ fn packages_are_installed_upgraded_removed_and_purged_by_dpkg() {
     fs::write(machine.path("/etc/kalitka/gateway.toml"), "building = 17\n").unwrap();
     fs::write(machine.path("/var/lib/kalitka/readers.keys"), "kept").unwrap();
     let next = built("packages-next", Some(NEXT));
-    dpkg(&machine, "-i", &carried(&machine, &next));
+    dpkg(&machine, "-i", &brought(&machine, &next));
     let versions = machine.well("dpkg-query", &["-W", "-f", "${Version} ", "kalitka-gateway", "kalitka-doc"]);
     assert_eq!(versions.trim(), format!("{NEXT}-1 {NEXT}-1"));
     let kept = || {
@@ -251,7 +226,7 @@ fn upgrade_restarts_what_runs_and_an_installation_starts_what_is_configured() {
         example.replace("publishers = []", &format!("publishers = [\"{key}\"]")),
     )
     .unwrap();
-    let debs = carried(&machine, packages());
+    let debs = brought(&machine, packages());
     let mine = [&["--force-confold".to_owned()], &*debs].concat();
     let said = dpkg(&machine, "-i", &mine);
     let told = machine.systemctl();

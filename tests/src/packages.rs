@@ -18,7 +18,7 @@ pub const PACKAGES: [&str; 4] = ["kalitka-doc", "kalitka-gateway", "kalitka-hub"
 /// When it fails; so do all functions here when something does.
 pub fn build(out: &Path, version: Option<&str>) {
     let setup = root().join("deploy/setup-debian");
-    let needed = ["dpkg-shlibdeps", "strip", "systemd-analyze", "groff", "adduser"];
+    let needed = ["dpkg-shlibdeps", "systemd-analyze", "groff", "adduser"];
     assert!(Command::new(setup).args(needed).status().unwrap().success());
     let gateway = program("kalitka-gateway");
     let mut build = Command::new(root().join("deploy/build-deb"));
