@@ -4,15 +4,31 @@
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use kalitka_tests::city::City;
+use kalitka_tests::crowd::Crowd;
 use kalitka_tests::process::run;
+use kalitka_tests::random::seed;
 use kalitka_tests::site::{BOUND, text};
 use kalitka_tests::wait::until;
 use serde_json::Value;
 
 /// Exit status when something is wrong.
 const WRONG: i32 = 6;
+/// Of the roster, all of which have keys.
+const READERS: f64 = 10.0;
+
+/// A city whose gateway is connected, and all of whose readers are heard.
+fn well() -> (City, Crowd) {
+    let city = City::new(100);
+    let crowd = Crowd::start(city.site.udp(), &city.site.path("keys.json"), Duration::from_millis(100), seed());
+    city.await_uplink();
+    until("all readers to be heard", BOUND * 2, || {
+        (city.site.metric("kalitka_reader_up", "") == READERS).then_some(())
+    });
+    (city, crowd)
+}
 
 /// What is wrong, and all that was said. The machine's own disk is not judged here.
 fn examined(city: &City) -> (BTreeSet<String>, String) {
@@ -35,8 +51,7 @@ fn assert_wrong(city: &City, checks: &[&str], words: &[&str]) {
 
 #[test]
 fn box_that_is_well_is_told_so_and_neither_the_uplink_nor_the_hub_is_disturbed() {
-    let city = City::new(100);
-    city.await_uplink();
+    let (city, _crowd) = well();
     let connections = city.site.metric("kalitka_uplink_connections_total", "");
     for _ in 0..3 {
         assert_wrong(
@@ -54,8 +69,7 @@ fn box_that_is_well_is_told_so_and_neither_the_uplink_nor_the_hub_is_disturbed()
 
 #[test]
 fn what_is_broken_is_named_and_nothing_else() {
-    let mut city = City::new(100);
-    city.await_uplink();
+    let (mut city, crowd) = well();
 
     let keys = city.site.path("state/readers.keys");
     fs::set_permissions(&keys, Permissions::from_mode(0o644)).unwrap();
@@ -65,6 +79,14 @@ fn what_is_broken_is_named_and_nothing_else() {
     city.site.ask(&["reader", "add", "999"]);
     assert_wrong(&city, &["readers"], &["does not know 999"]);
     city.site.ask(&["reader", "revoke", "999"]);
+
+    drop(crowd);
+    until("the silence to be noticed", BOUND, || (city.site.metric("kalitka_reader_up", "") == 0.0).then_some(()));
+    assert_wrong(&city, &["readers"], &["not heard: 101, 102"]);
+    let _crowd = Crowd::start(city.site.udp(), &city.site.path("keys.json"), Duration::from_millis(100), seed());
+    until("all readers to be heard", BOUND * 2, || {
+        (city.site.metric("kalitka_reader_up", "") == READERS).then_some(())
+    });
 
     city.ask(&["pki", "revoke", "--building", &city.site.building().to_string()]);
     until("the gateway to be told", BOUND, || (city.site.metric("kalitka_uplink_up", "") == 0.0).then_some(()));
