@@ -29,12 +29,13 @@ const LEFT: u64 = 4 << 20;
 const MORTAL: (u32, &str) = (101, "mortal.json");
 
 /// What the crowd and a machine that is busy with other tests do by themselves, and no fault of a test: many of the cards
-/// shown are made to be refused; answers, scrapes, disks and resends may be slow. None of them is what a test looks for.
-const BESIDES: [&str; 7] = [
+/// shown are made to be refused; answers, scrapes, disks, resends and pings may be slow. None of them is what a test looks for.
+const BESIDES: [&str; 8] = [
     "KalitkaRefusalsJump",
     "KalitkaDown",
     "KalitkaSlowAnswers",
     "KalitkaReaderAsksAgain",
+    "KalitkaReaderClockOff",
     "KalitkaDiskSlow",
     "KalitkaDiskHangs",
     "KalitkaHubDiskHangs",

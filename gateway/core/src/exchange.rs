@@ -101,7 +101,7 @@ impl Exchange<'_> {
         }
         let World { view, overlay, .. } = *self.world;
         let decision = decide(view, overlay, self.reader, ask, self.now.time());
-        self.tally.asks.add(1);
+        self.tally.asked();
         let (line, tone) = Line::of(decision.verdict);
         let answer = Message::Answer(Answer {
             request: ask.request,

@@ -55,6 +55,8 @@ impl Reader {
         let (answers, commands, due) = (None, Commands::default(), None);
         let (id, psk, tally, pulse) = (keys.reader, keys.psk.clone(), Arc::clone(&keys.tally), Pulse::default());
         tally.set_session(false);
+        // Of another device, or of one that has not been measured yet.
+        tally.measured(Duration::ZERO);
         Self { id, psk, stamp, initiated, pending, current, old, answers, commands, due, tally, pulse }
     }
 

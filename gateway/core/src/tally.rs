@@ -69,7 +69,16 @@ impl ReaderTally {
         self.heard.set(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
     }
 
-    pub(crate) fn ping(&self, ping: &Ping) {
+    /// It has asked about a card that was decided: who asks is not in fall-back (SPEC 11.3), whatever the newest ping said.
+    pub fn asked(&self) {
+        self.asks.add(1);
+        if self.is_falling_back() {
+            self.pinged.set(self.reports_waiting().into());
+        }
+    }
+
+    /// What a ping of it has told.
+    pub fn ping(&self, ping: &Ping) {
         let falling_back = if ping.falling_back { FALLING_BACK } else { 0 };
         self.pinged.set(u64::from(ping.reports_waiting) | falling_back);
     }

@@ -1,7 +1,7 @@
 //! The living connections: one a building.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use kalitka_protocol::limits::PACE_BYTES_MIN;
 use kalitka_protocol::upstream::close;
 use tokio::sync::{Notify, watch};
 
-use crate::limits::{CHECKPOINT_INTERVAL, PACE_BYTES_MAX, PACED_BYTES};
+use crate::limits::{CHECKPOINT_INTERVAL, LAG_LIFE, PACE_BYTES_MAX, PACED_BYTES};
 use crate::pki::GatewayCertificate;
 
 /// One gateway's connection, from its certificate's check to its end.
@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) acknowledged: AtomicU64,
     /// How long the first event of the newest batch that was acknowledged had waited, in microseconds.
     pub(crate) lag_us: AtomicU64,
+    /// When that was, microseconds since 1970.
+    pub(crate) lag_noted_us: AtomicI64,
 }
 
 impl Connection {
@@ -106,10 +108,13 @@ impl Connections {
         self.living().get(&building).cloned()
     }
 
-    /// How long events wait of the gateway that is furthest behind.
-    pub(crate) fn worst_lag(&self) -> Duration {
-        let lags = self.living().values().map(|connection| connection.lag_us.load(Ordering::Relaxed)).max();
-        Duration::from_micros(lags.unwrap_or(0))
+    /// How long events wait of the gateway that is furthest behind, at `now_us` microseconds since 1970.
+    pub(crate) fn worst_lag(&self, now_us: i64) -> Duration {
+        let of = |connection: &Arc<Connection>| {
+            let noted = connection.lag_noted_us.load(Ordering::Relaxed);
+            still_true(connection.lag_us.load(Ordering::Relaxed), noted, now_us)
+        };
+        self.living().values().map(of).max().unwrap_or_default()
     }
 
     /// Every living connection, by building.
@@ -150,6 +155,12 @@ impl Connections {
     }
 }
 
+/// A wait of `lag_us` that was seen at `noted_us`. Later, when nothing has come any more, nothing waits.
+fn still_true(lag_us: u64, noted_us: i64, now_us: i64) -> Duration {
+    let since = Duration::from_micros(now_us.abs_diff(noted_us));
+    if since > LAG_LIFE { Duration::ZERO } else { Duration::from_micros(lag_us) }
+}
+
 impl Connection {
     /// Notes that everything up to `order` is acknowledged.
     pub(crate) fn note_acknowledged(&self, order: u64) {
@@ -161,12 +172,22 @@ impl Connection {
     pub(crate) fn note_lag(&self, wall_us: i64, now_us: i64) {
         let waited = now_us.saturating_sub(wall_us);
         self.lag_us.store(u64::try_from(waited).unwrap_or(0), Ordering::Relaxed);
+        self.lag_noted_us.store(now_us, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lag_is_forgotten_a_minute_after_the_batch_that_showed_it() {
+        const NIGHT_US: u64 = 8 * 3600 * 1_000_000;
+        let minute_us = i64::try_from(LAG_LIFE.as_micros()).unwrap();
+        for (later, lag_us) in [(0, NIGHT_US), (minute_us, NIGHT_US), (minute_us + 1, 0), (-minute_us - 1, 0)] {
+            assert_eq!(still_true(NIGHT_US, 1_700_000_000, 1_700_000_000 + later), Duration::from_micros(lag_us));
+        }
+    }
 
     #[test]
     fn pace_is_a_part_of_what_all_may_have_and_never_less_than_the_least() {

@@ -22,6 +22,8 @@ pub(crate) const HANDSHAKES_MAX: usize = 512;
 pub(crate) const HANDSHAKES_OF_ONE_UNPROVED_MAX: usize = 8;
 /// The same, beyond which a new one is refused: a city behind one address comes in by turns.
 pub(crate) const HANDSHAKES_OF_ONE_MAX: usize = 128;
+/// How long after a batch its wait counts as the gateway's lag.
+pub(crate) const LAG_LIFE: Duration = Duration::from_secs(60);
 /// How long a handshake may take.
 pub(crate) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may stay silent before it counts as gone.

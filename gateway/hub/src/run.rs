@@ -154,7 +154,7 @@ async fn keep_alarms(hub: Arc<Hub>) {
 fn show_load(hub: &Hub) {
     let waiting = BATCH_BYTES_MAX.saturating_sub(hub.room.available_permits());
     metrics::gauge!(names::WAITING_BYTES).set(f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)));
-    metrics::gauge!(names::WORST_LAG).set(hub.connections.worst_lag().as_secs_f64());
+    metrics::gauge!(names::WORST_LAG).set(hub.connections.worst_lag(Clock::wall_us()).as_secs_f64());
     metrics::gauge!(names::PACE_BYTES).set(f64::from(*hub.connections.pace().borrow()));
 }
 

@@ -16,7 +16,7 @@ use crate::published::Published;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReaderStanding {
     pub(crate) reader: ReaderId,
-    /// Whether it was heard within [`READER_SILENT_AFTER`].
+    /// Whether people are answered there: it was heard within [`READER_SILENT_AFTER`], and does not say that it is in fall-back.
     pub(crate) up: bool,
     /// How long ago its newest authentic datagram came; `None` for never since the gateway's start.
     pub(crate) heard_ago: Option<Duration>,
@@ -37,16 +37,19 @@ pub(crate) struct ReaderStanding {
 impl ReaderStanding {
     fn of(reader: ReaderId, tally: &ReaderTally, now: Duration) -> Self {
         let heard_ago = tally.heard().map(|heard| now.saturating_sub(heard));
+        let falling_back = tally.is_falling_back();
+        let up = !falling_back && heard_ago.is_some_and(|ago| ago < READER_SILENT_AFTER);
         Self {
             reader,
-            up: heard_ago.is_some_and(|ago| ago < READER_SILENT_AFTER),
+            up,
             heard_ago,
             has_session: tally.has_session(),
             asks: tally.asks.get(),
             repeats: tally.repeats.get(),
-            drift_ppm: tally.drift_ppm(),
+            // Of one that is gone it says nothing any more.
+            drift_ppm: tally.drift_ppm().filter(|_| up),
             reports_waiting: tally.reports_waiting(),
-            falling_back: tally.is_falling_back(),
+            falling_back,
         }
     }
 }
@@ -101,6 +104,7 @@ impl Standings {
 mod tests {
     use super::*;
     use kalitka_protocol::handshake::Psk;
+    use kalitka_protocol::message::Ping;
 
     #[test]
     fn without_a_snapshot_no_portal_is_known_by_its_place() {
@@ -118,6 +122,16 @@ mod tests {
             let standing = ReaderStanding::of(ReaderId(1), &tally, heard + silent);
             assert_eq!((standing.up, standing.heard_ago), (up, Some(silent)));
         }
+    }
+
+    #[test]
+    fn reader_that_says_it_is_in_fall_back_is_not_up_whatever_is_heard_of_it() {
+        let (tally, now) = (ReaderTally::default(), Duration::from_secs(100));
+        tally.hear(now);
+        tally.ping(&Ping { token: 1, reports_waiting: 0, falling_back: true });
+        assert!(!ReaderStanding::of(ReaderId(1), &tally, now).up);
+        tally.asked();
+        assert!(ReaderStanding::of(ReaderId(1), &tally, now).up, "who asks is answered");
     }
 
     #[test]

@@ -95,6 +95,7 @@ async fn take_in(hub: &Arc<Hub>, quic: quinn::Connection, certificate: GatewayCe
         since_us: Clock::wall_us(),
         acknowledged: 0.into(),
         lag_us: 0.into(),
+        lag_noted_us: 0.into(),
     });
     if is_refused(hub, &connection.quic, &certificate).await {
         return None;
