@@ -98,13 +98,33 @@ fn dashboards_say_what_each_panel_means_ask_the_source_that_is_chosen_and_cover_
     }
 }
 
-/// The names of metrics in `expression`.
-fn metrics_in(expression: &str) -> BTreeSet<String> {
-    let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
-    words
-        .filter(|word| word.starts_with("kalitka_") || word.starts_with("kalitka:") || *word == "up")
-        .map(str::to_owned)
-        .collect()
+/// What `expression` selects, with its labels: each alternative of a value by itself, so that none of them can be misspelt.
+fn selectors(expression: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut selectors = BTreeSet::new();
+    for (at, word) in
+        expression.split(|c| !is_name(c)).map(|word| (word.as_ptr().addr() - expression.as_ptr().addr(), word))
+    {
+        if !(word.starts_with("kalitka_") || word.starts_with("kalitka:") || word == "up") {
+            continue;
+        }
+        let labels = expression[at + word.len()..].strip_prefix('{').and_then(|rest| rest.split('}').next());
+        match labels.and_then(|labels| labels.split_once("=~\"")) {
+            Some((label, values)) => {
+                let values = values.trim_end_matches('"').split('|');
+                selectors.extend(values.map(|value| format!("{word}{{{label}=\"{value}\"}}")));
+            }
+            None => drop(selectors.insert(labels.map_or(word.to_owned(), |labels| format!("{word}{{{labels}}}")))),
+        }
+    }
+    selectors
+}
+
+#[test]
+fn selectors_are_found_with_each_of_their_values() {
+    let found = selectors("rate(kalitka_a{x=~\"b|c\"}[5m]) / kalitka:d > 3 and on (up) kalitka_e{y!=\"z\"} offset 1d");
+    let expected = ["kalitka:d", "kalitka_a{x=\"b\"}", "kalitka_a{x=\"c\"}", "kalitka_e{y!=\"z\"}", "up"];
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -131,8 +151,8 @@ fn real_prometheus_finds_what_every_rule_and_panel_asks_for_and_no_alert_fires_o
     let mut missing = BTreeSet::new();
     for rule in &rules {
         assert_eq!(rule["health"], "ok", "{rule:#}");
-        let metrics = metrics_in(rule["query"].as_str().unwrap());
-        missing.extend(metrics.into_iter().filter(|metric| prometheus.query(metric).is_empty()));
+        let asked = selectors(rule["query"].as_str().unwrap());
+        missing.extend(asked.into_iter().filter(|selector| prometheus.query(selector).is_empty()));
     }
     assert!(missing.is_empty(), "rules ask for what nobody says: {missing:?}");
     let chosen =

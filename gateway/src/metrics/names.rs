@@ -258,7 +258,11 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
 /// What is rendered beside the exporter, with types and help texts.
 pub(crate) const RENDERED: &[(&str, &str, &str)] = &[
     (SESSIONS, "gauge", "Readers that have a session in use"),
-    (READER_UP, "gauge", "1 while the reader is heard and not in fall-back: it speaks each second, and counts as down after five"),
+    (
+        READER_UP,
+        "gauge",
+        "1 while the reader is heard and not in fall-back: it speaks each second, and counts as down after five",
+    ),
     (READER_ASKS, "counter", "Asks decided, by reader"),
     (READER_ASKS_REPEATED, "counter", "Asks that came again because their reader had no answer, by reader"),
     (
