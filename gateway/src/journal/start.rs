@@ -1,5 +1,6 @@
 //! How the journal begins: the newest checkpoint, the outbox, and the fold of what lies behind the one in the other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,7 @@ impl Journal {
             uncheckpointed: 0,
             is_settled: false,
             checkpointed_at: Duration::ZERO,
+            acknowledged: BTreeMap::new(),
             commands: Commands::new(operators),
             safety_file: setup.safety_file,
             kept: setup.kept.unwrap_or_default(),
@@ -130,6 +132,7 @@ impl Journal {
             self.tell_the_clock();
             self.begin_run();
         }
+        self.acknowledge_again();
         self.commit();
         if self.checkpoints.is_damaged {
             // Whatever else falls over now, something still knows what there was.

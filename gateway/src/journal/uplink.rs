@@ -68,6 +68,8 @@ impl Journal {
 
     /// What follows from the hub's position is durable before anything is sent by it.
     fn resume(&mut self, position: &Position) -> Result<Vec<Leg>, String> {
+        // It rules: a hub that was set back no longer has what it once acknowledged.
+        self.acknowledged.clear();
         self.commit();
         let now = self.clock.monotonic();
         let outbox = self.store.readable().ok_or("the outbox is not open")?;
@@ -111,6 +113,23 @@ impl Journal {
     }
 
     fn acknowledged(&mut self, epoch: EpochId, number: u64) {
+        let known = self.acknowledged.entry(epoch).or_default();
+        *known = number.max(*known);
+        self.take_acknowledgement(epoch, number);
+    }
+
+    /// Tells a store that was opened anew what the hub has acknowledged meanwhile, or the store has forgotten.
+    pub(super) fn acknowledge_again(&mut self) {
+        for (epoch, number) in self.acknowledged.clone() {
+            let head = self.store.readable().map(|outbox| outbox.head());
+            // Of the present epoch it may have lost what the hub has; the next position says so.
+            if head.is_some_and(|head| head.epoch != epoch || number <= head.number) {
+                self.take_acknowledgement(epoch, number);
+            }
+        }
+    }
+
+    fn take_acknowledgement(&mut self, epoch: EpochId, number: u64) {
         let now = self.clock.monotonic();
         if let Some(outbox) = self.store.readable()
             && let Err(error) = outbox.acknowledge(epoch, number)

@@ -1,14 +1,15 @@
 //! The journal's thread: takes what has come, commits it together, and then tells.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kalitka_core::{Decided, Fold, Follows, Judge, Keys, Overlay, ReportVerdict, View};
-use kalitka_protocol::ReaderId;
 use kalitka_protocol::event::{AdoptionCause, Body, Decision, ReportTaken, SnapshotAdopted};
 use kalitka_protocol::message::{Report, ReportKind};
 use kalitka_protocol::upstream::CommandOutcome;
+use kalitka_protocol::{EpochId, ReaderId};
 use kalitka_uplink::HeadSeen;
 use tokio::sync::{broadcast, watch};
 
@@ -67,6 +68,10 @@ pub(crate) struct Journal {
     pub(super) checkpointed_at: Duration,
     /// The end is near, and the checkpoint for it is written: what came since is little to read again.
     pub(super) is_settled: bool,
+
+    /// How far the hub has acknowledged on the present connection, by epoch: a store that is opened anew may not know it, and
+    /// nobody says it again. No more epochs than a connection may have.
+    pub(super) acknowledged: BTreeMap<EpochId, u64>,
 
     pub(super) commands: Commands,
     pub(super) safety_file: SafetyFile,

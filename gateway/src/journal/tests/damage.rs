@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use kalitka_protocol::event::{Body, Event, LossCause};
 
+use kalitka_uplink::Request;
+
 use super::rig::{PATIENCE, Rig};
 
 fn store(state: &Path) -> PathBuf {
@@ -58,6 +60,26 @@ fn damage_found_by_a_commit_is_cured_while_decisions_go_on() {
     assert_eq!(rig.reports(), [51], "each once");
     let shown = rig.shown(|status| status.quarantined == 1);
     assert!(shown.taking && shown.reopens == 1 && shown.quarantine_bytes > 0 && !shown.on_refuge, "{shown:?}");
+}
+
+/// The hub says it once, whether there is a store at that moment or not.
+#[test]
+fn what_the_hub_acknowledges_while_there_is_no_store_is_known_to_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(&folder, Vec::new());
+    for number in 1..=5 {
+        rig.reported(number, number == 1);
+    }
+    while rig.receipt() < 5 {}
+    let before = rig.standing();
+    fs::write(store(folder.path()).join("blobs/77"), b"not synced").unwrap();
+    // Its commit fails, and behind it the journal has nothing to say of itself.
+    rig.reported(6, false);
+    let _ = rig.asked(|reply| Request::Standing { reply });
+    rig.door.uplink(Request::Acknowledged { epoch: before.epoch, number: before.last }).unwrap();
+    report_until_receipted(&mut rig, 6);
+    let shown = rig.shown(|status| status.taking && status.unacknowledged == status.number);
+    assert!(shown.number > 0 && shown.events > shown.number, "{shown:?}");
 }
 
 /// Four times damaged, and a process opens sled four times at most.
