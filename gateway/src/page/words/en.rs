@@ -83,7 +83,7 @@ pub(super) const WORDS: Words = Words {
     snapshot: "Snapshot",
     generation: "Generation",
     age: "Built",
-    entries: "Cards",
+    entries: "Entries",
     stale: "Stale",
     refused: "Newest refused",
     refused_why: &[

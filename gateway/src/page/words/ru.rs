@@ -112,7 +112,7 @@ pub(super) const WORDS: Words = Words {
     snapshot: "Снимок прав",
     generation: "Поколение",
     age: "Собран",
-    entries: "Карт",
+    entries: "Записей",
     stale: "Устарел",
     refused: "Отвергнут последним",
     refused_why: &[
