@@ -101,7 +101,7 @@ pub(crate) struct Line {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Portals {
     pub(crate) known: usize,
-    /// Those with fewer readers up first, then by name.
+    /// Those without a reader up first, then those with most readers away, then as in the snapshot.
     pub(crate) listed: Vec<Portal>,
     pub(crate) unlisted: usize,
 }
@@ -110,9 +110,9 @@ pub(crate) struct Portals {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Portal {
     pub(crate) portal: String,
-    /// `normal`, `closed`, `free`, `entry_only`, `exit_only`; nothing while time is not known.
+    /// `normal`, `closed`, `free`, `entry_only`, `exit_only`, or `differs` from reader to reader; nothing while time is not known.
     pub(crate) mode: Option<&'static str>,
-    /// Whether an operator has ordered it.
+    /// Whether an operator has ordered it, at each of its readers.
     pub(crate) is_ordered: bool,
     pub(crate) readers: usize,
     pub(crate) readers_up: usize,

@@ -176,7 +176,7 @@ fn every_reason_state_and_mode_has_a_word_in_both_languages() {
     let reasons: BTreeSet<&str> = Denial::ALL.iter().map(|reason| reason.label()).collect();
     let refused: BTreeSet<&str> =
         Refused::LABELS.into_iter().chain(["generation", "unreadable", "not_kept", "in_force"]).collect();
-    let modes = BTreeSet::from(["normal", "closed", "free", "entry_only", "exit_only"]);
+    let modes = BTreeSet::from(["normal", "closed", "free", "entry_only", "exit_only", "differs"]);
     let (uplinks, clocks) =
         (BTreeSet::from(["off", "connecting", "up", "down"]), BTreeSet::from(["good", "held", "none"]));
     for language in Language::ALL {

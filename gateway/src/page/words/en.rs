@@ -83,6 +83,7 @@ pub(super) const WORDS: Words = Words {
     snapshot: "Snapshot",
     generation: "Generation",
     age: "Built",
+        ("differs", "differs"),
     entries: "Entries",
     stale: "Stale",
     refused: "Newest refused",

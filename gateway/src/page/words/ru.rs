@@ -112,6 +112,7 @@ pub(super) const WORDS: Words = Words {
     snapshot: "Снимок прав",
     generation: "Поколение",
     age: "Собран",
+        ("differs", "по-разному"),
     entries: "Записей",
     stale: "Устарел",
     refused: "Отвергнут последним",
