@@ -83,6 +83,12 @@ const TOO_WIDE: &str = "
     if (document.documentElement.scrollWidth <= width) return [];
     return [...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > width + 1).map(e => e.outerHTML.slice(0, 200));";
 
+/// Numbers, those of readers among them, that stand in more than one line.
+const BROKEN: &str = "
+    const lines = cell => { const text = document.createRange(); text.selectNodeContents(cell); return text.getClientRects().length; };
+    const numbers = [...document.querySelectorAll('td.number:not(.time), tbody th')];
+    return numbers.filter(cell => /^[\\d\\s/]+$/.test(cell.textContent) && lines(cell) > 1).map(cell => cell.outerHTML);";
+
 /// Texts whose contrast is below what WCAG 2 AA asks for, each with its ratio.
 const TOO_FAINT: &str = "
     const parts = color => color.match(/[\\d.]+/g).map(Number);
@@ -142,6 +148,7 @@ fn page_fits_a_phone_and_can_be_read_by_everybody_in_both_languages_by_day_and_b
             browser.look_at(Screen { is_dark, ..Screen::PHONE });
             assert_eq!(browser.evaluate("return innerWidth"), 360);
             assert_eq!(browser.evaluate(TOO_WIDE), Value::Array(Vec::new()));
+            assert_eq!(browser.evaluate(BROKEN), Value::Array(Vec::new()));
         }
         assert_eq!(browser.evaluate(UNNAMED), Value::Array(Vec::new()));
         browser.click(&format!("nav a[lang={other}]"));

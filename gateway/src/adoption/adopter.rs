@@ -83,6 +83,21 @@ pub(crate) struct Standing {
     pub(crate) refused: Option<RefusedFile>,
 }
 
+impl Standing {
+    /// Remembers a file that was refused; without one, that a snapshot has been put into force.
+    fn remember(&mut self, refused: Option<RefusedFile>) {
+        let before = self.refused.take();
+        let (number, was_open) = before.as_ref().map_or((0, false), |before| (before.number, before.is_open));
+        self.refused = match refused {
+            Some(refused) => {
+                let is_open = refused.is_open || was_open;
+                Some(RefusedFile { number: number.saturating_add(1), is_open, ..refused })
+            }
+            None => before.map(|before| RefusedFile { is_open: false, ..before }),
+        };
+    }
+}
+
 /// A file that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RefusedFile {
@@ -91,6 +106,13 @@ pub(crate) struct RefusedFile {
     /// The metric's label.
     pub(crate) reason: String,
     pub(crate) error: String,
+    /// How many had been refused since the start, with this one.
+    #[serde(skip)]
+    pub(crate) number: u64,
+    /// Whether somebody is to look at it, or at one before it: nothing was put into force since, and it was not in force
+    /// itself, nor lay there, too old, when the gateway started.
+    #[serde(skip)]
+    pub(crate) is_open: bool,
 }
 
 /// Why a file is not adopted.
@@ -156,6 +178,8 @@ pub(crate) struct Adopter {
     inbox: Inbox,
     /// Whether the inbox's folder could be read the last time.
     inbox_readable: bool,
+    /// Whether its files have been seen once.
+    has_looked: bool,
     /// Files of the inbox that the machine did not let be adopted, and when they are given again.
     again: Option<(Duration, Vec<PathBuf>)>,
     clock: Clock,
@@ -200,6 +224,7 @@ impl Adopter {
             shelf,
             inbox,
             inbox_readable: true,
+            has_looked: false,
             again: None,
             time: Timekeeping::new(clock.clone(), config.time.trust),
             staleness: Staleness::new(config.snapshots.stale_after_days),
@@ -298,6 +323,7 @@ impl Adopter {
                 }
             }
         }
+        self.has_looked |= self.inbox_readable;
     }
 
     /// Puts the snapshot in `file` into force.
@@ -355,8 +381,11 @@ impl Adopter {
     fn refuse(&self, file: &Path, refusal: &Refusal) -> String {
         let (reason, error) = (refusal.label(), refusal.to_string());
         let file = file.display().to_string().escape_debug().to_string();
+        let is_old = matches!(refusal, Refusal::Generation { .. }) && !self.has_looked;
+        let is_open = !is_old && !matches!(refusal, Refusal::InForce);
+        let shown = RefusedFile { file: file.clone(), reason: reason.into(), error: error.clone(), number: 0, is_open };
         // Shown before it is told: who hears of it may ask at once.
-        self.show(Some(RefusedFile { file: file.clone(), reason: reason.into(), error: error.clone() }));
+        self.show(Some(shown));
         metrics::counter!(names::SNAPSHOT_REFUSED, "reason" => reason).increment(1);
         tracing::warn!(file, reason, error, "snapshot refused; the one in force stays");
         error
@@ -423,7 +452,7 @@ impl Adopter {
             standing.in_force = in_force;
             standing.stale_from = stale_from.map(|second| second.0);
             standing.floor = self.shelf.floor;
-            standing.refused = refused.or(standing.refused.take());
+            standing.remember(refused);
         });
     }
 }
@@ -445,4 +474,26 @@ fn read_head(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let mut head = Vec::with_capacity(HEADER_LEN);
     File::open(path)?.take(HEADER_LEN as u64).read_to_end(&mut head)?;
     Ok((head, metadata.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_is_over_with_the_next_adoption_and_each_is_counted() {
+        let mut standing = Standing::default();
+        let text = String::new;
+        let refused = || RefusedFile { file: text(), reason: text(), error: text(), number: 0, is_open: true };
+        let told = |standing: &Standing| standing.refused.as_ref().map(|refused| (refused.number, refused.is_open));
+        standing.remember(Some(refused()));
+        assert_eq!(told(&standing), Some((1, true)));
+        standing.remember(None);
+        assert_eq!(told(&standing), Some((1, false)));
+        // The same file once more.
+        standing.remember(Some(refused()));
+        assert_eq!(told(&standing), Some((2, true)));
+        standing.remember(Some(RefusedFile { is_open: false, ..refused() }));
+        assert_eq!(told(&standing), Some((3, true)), "one that nobody waits for hides none");
+    }
 }

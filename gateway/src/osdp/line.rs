@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ pub(super) struct Line {
     path: PathBuf,
     baud: u32,
     port: Option<SerialStream>,
+    is_open: Arc<AtomicBool>,
     port_due: Duration,
     /// What was last said of the port, so that it is said once.
     port_trouble: Option<port::NotOpened>,
@@ -114,6 +116,7 @@ impl Line {
             path,
             baud,
             port: None,
+            is_open: Arc::default(),
             port_due: Duration::ZERO,
             port_trouble: None,
             bus,
@@ -126,6 +129,11 @@ impl Line {
             faults: [0; Fault::ALL.len()],
             next_tick: Duration::ZERO,
         })
+    }
+
+    /// Its port, and where it is seen whether that is open.
+    pub(super) fn lamp(&self) -> (PathBuf, Arc<AtomicBool>) {
+        (self.path.clone(), Arc::clone(&self.is_open))
     }
 
     /// Serves the line; never ends by itself.
@@ -250,6 +258,7 @@ impl Line {
     }
 
     fn show(&self) {
+        self.is_open.store(self.port.is_some(), Ordering::Relaxed);
         let devices = self.bus.devices().iter().zip(&self.seats);
         let shown: Vec<_> = devices
             .map(|(device, seat)| Shown {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -86,6 +87,8 @@ pub(crate) struct Counter {
     device_keys: Arc<DeviceKeys>,
     /// Of each line.
     lines: Vec<(mpsc::Sender<Order>, watch::Receiver<Vec<Shown>>)>,
+    /// The port of each line, and whether it is open.
+    ports: Vec<(PathBuf, Arc<AtomicBool>)>,
     /// Line and place of each reader.
     places: BTreeMap<u32, (usize, usize)>,
 }
@@ -106,7 +109,8 @@ pub(crate) fn start(beginning: Beginning, died: &Ended) -> Result<(Counter, Opti
     let (keeper, learnt) = sync_channel(OSDP_LEARNT_MAX);
     let gateway = reachable(udp);
     let shared = Arc::new(Shared { clock, gateway, keys, keeper, last_commands, boots, tally });
-    let mut counter = Counter { device_keys: Arc::clone(&device_keys), lines: Vec::new(), places: BTreeMap::new() };
+    let (lines, ports, places) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut counter = Counter { device_keys: Arc::clone(&device_keys), lines, ports, places };
     if settings.is_empty() {
         return Ok((counter, None));
     }
@@ -121,7 +125,9 @@ pub(crate) fn start(beginning: Beginning, died: &Ended) -> Result<(Counter, Opti
         counter.places.extend(readers.enumerate().map(|(place, reader)| (reader, (number, place))));
         let ((orders, taken), (shown, seen)) = (mpsc::channel(OSDP_ORDERS_MAX), watch::channel(Vec::new()));
         counter.lines.push((orders, seen));
-        lines.push(Line::new(settings, Arc::clone(&shared), &device_keys, taken, shown)?);
+        let line = Line::new(settings, Arc::clone(&shared), &device_keys, taken, shown)?;
+        counter.ports.push(line.lamp());
+        lines.push(line);
     }
     drop((entered, shared));
     let keeper = thread::spawn("osdp keys", died, move || keeper::run(&learnt, &device_keys))?;
@@ -185,6 +191,11 @@ impl Counter {
         let sent =
             place.is_some_and(|((orders, _), place)| orders.try_send(Order::Install { place, key, time }).is_ok());
         if sent { Ok(()) } else { Err(Failure::Environment("the line takes no orders now; try again".into())) }
+    }
+
+    /// The lines' ports, and whether each is open.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (&Path, bool)> {
+        self.ports.iter().map(|(port, is_open)| (port.as_path(), is_open.load(Ordering::Relaxed)))
     }
 
     /// All devices as they stand.

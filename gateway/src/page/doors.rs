@@ -1,8 +1,9 @@
 //! The readers and the portals of the building, as they stand.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use kalitka_core::View;
+use kalitka_core::{ClockQuality, View};
 use kalitka_protocol::ReaderId;
 use kalitka_snapshot::model::PortalMode;
 
@@ -95,27 +96,56 @@ impl Page {
     /// The portals of the snapshot, each in the mode that its schedule or an operator gives it.
     fn portals(&self, view: &View, known: &[Known], now: &Moment) -> Portals {
         let plan = view.at(now.seconds());
-        let mut portals: Vec<Portal> = Vec::new();
-        for (place, portal) in (0..).zip(view.snapshot().model().portals.iter()) {
-            let (portal, mode) = (portal.name.as_str().to_owned(), plan.map(|plan| label(plan.mode(place))));
-            portals.push(Portal { portal, mode, is_ordered: false, readers: 0, readers_up: 0 });
-        }
+        let names = view.snapshot().model().portals.iter().map(|portal| portal.name.as_str().to_owned());
+        let mut readers: Vec<Vec<&Known>> = vec![Vec::new(); view.snapshot().model().portals.len()];
         for reader in known {
             let place = reader.portal.map(usize::from);
-            let Some(portal) = place.and_then(|place| portals.get_mut(place)) else { continue };
-            portal.readers += 1;
-            portal.readers_up += usize::from(reader.state == State::Up);
-            if let Some(mode) = self.overlay.mode(ReaderId(reader.reader)) {
-                (portal.mode, portal.is_ordered) = (Some(label(mode)), true);
+            if let Some(of) = place.and_then(|place| readers.get_mut(place)) {
+                of.push(reader);
             }
         }
-        listed(portals)
+        let portals = (0..).zip(names).zip(readers).map(|((place, portal), readers)| {
+            let followed = plan.and_then(|plan| followed(now.quality, plan.mode(place), view.mode_unscheduled(place)));
+            let orders = readers.iter().map(|of| self.overlay.mode(ReaderId(of.reader)));
+            let (mode, is_ordered) = together(followed, orders);
+            let readers_up = readers.iter().filter(|of| of.state == State::Up).count();
+            Portal { portal, mode, is_ordered, readers: readers.len(), readers_up }
+        });
+        listed(portals.collect())
     }
 }
 
-/// The worst of `portals`.
+/// What is followed of a portal's schedule while time is of this `quality`: nothing while it is not known, and while it is held
+/// no schedule opens a portal to everybody.
+fn followed(quality: ClockQuality, scheduled: PortalMode, unscheduled: PortalMode) -> Option<PortalMode> {
+    match (quality, scheduled) {
+        (ClockQuality::None, _) => None,
+        (ClockQuality::Held, PortalMode::Free) => Some(unscheduled),
+        _ => Some(scheduled),
+    }
+}
+
+/// The mode of a portal that is to be in mode `followed`, by what is ordered at each of its readers; and whether it was ordered at
+/// all of them. While nothing is followed everybody is denied, whatever was ordered.
+fn together(
+    followed: Option<PortalMode>,
+    orders: impl Iterator<Item = Option<PortalMode>>,
+) -> (Option<&'static str>, bool) {
+    let Some(followed) = followed else { return (None, false) };
+    let orders: Vec<Option<PortalMode>> = orders.collect();
+    let mode = orders.first().copied().flatten().unwrap_or(followed);
+    if orders.iter().any(|ordered| ordered.unwrap_or(followed) != mode) {
+        return (Some(DIFFERS), false);
+    }
+    (Some(label(mode)), !orders.is_empty() && orders.iter().all(Option::is_some))
+}
+
+/// The worst of `portals`: those that have readers and none of them up first.
 pub(super) fn listed(mut portals: Vec<Portal>) -> Portals {
-    portals.sort_by_key(|portal| std::cmp::Reverse(portal.readers - portal.readers_up));
+    portals.sort_by_key(|portal| {
+        let away = portal.readers - portal.readers_up;
+        (away == 0 || portal.readers_up > 0, Reverse(away))
+    });
     let known = portals.len();
     portals.truncate(PAGE_PORTALS_MAX);
     Portals { known, unlisted: known - portals.len(), listed: portals }
@@ -142,6 +172,9 @@ pub(super) fn readers(mut known: Vec<Known>, name: impl Fn(u16) -> Option<String
     }
 }
 
+/// Readers of one portal do different things.
+const DIFFERS: &str = "differs";
+
 const fn label(mode: PortalMode) -> &'static str {
     match mode {
         PortalMode::Normal => "normal",
@@ -149,5 +182,53 @@ const fn label(mode: PortalMode) -> &'static str {
         PortalMode::Free => "free",
         PortalMode::EntryOnly => "entry_only",
         PortalMode::ExitOnly => "exit_only",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODES: [PortalMode; 5] =
+        [PortalMode::Normal, PortalMode::Closed, PortalMode::Free, PortalMode::EntryOnly, PortalMode::ExitOnly];
+
+    #[test]
+    fn mode_is_the_schedules_unless_time_is_held_and_it_would_be_free_or_time_is_not_known() {
+        for (scheduled, unscheduled) in MODES.into_iter().flat_map(|mode| MODES.map(|other| (mode, other))) {
+            let of = |quality| followed(quality, scheduled, unscheduled);
+            let held = if scheduled == PortalMode::Free { unscheduled } else { scheduled };
+            assert_eq!(of(ClockQuality::Good), Some(scheduled));
+            assert_eq!(of(ClockQuality::Held), Some(held));
+            assert_eq!(of(ClockQuality::None), None);
+        }
+    }
+
+    #[test]
+    fn order_for_one_of_two_readers_is_not_the_portals_mode() {
+        let (normal, free, closed) = (Some(PortalMode::Normal), Some(PortalMode::Free), Some(PortalMode::Closed));
+        for (followed, orders, mode, is_ordered) in [
+            (normal, &[][..], Some("normal"), false),
+            (normal, &[None, None], Some("normal"), false),
+            (normal, &[free, free], Some("free"), true),
+            (normal, &[free, None], Some("differs"), false),
+            (normal, &[None, free], Some("differs"), false),
+            (normal, &[free, closed], Some("differs"), false),
+            (free, &[None, free], Some("free"), false),
+            (None, &[free, free], None, false),
+        ] {
+            assert_eq!(together(followed, orders.iter().copied()), (mode, is_ordered), "{followed:?} {orders:?}");
+        }
+    }
+
+    #[test]
+    fn portal_without_a_reader_up_stands_before_one_with_more_readers_away() {
+        let portal = |name: &str, readers, readers_up| {
+            let portal = name.to_owned();
+            Portal { portal, mode: None, is_ordered: false, readers, readers_up }
+        };
+        let portals = [("well", 2, 2), ("bare", 0, 0), ("some", 6, 4), ("more", 6, 3), ("dead", 1, 0), ("gone", 2, 0)];
+        let Portals { listed, .. } = listed(portals.map(|(name, readers, up)| portal(name, readers, up)).into());
+        let order: Vec<&str> = listed.iter().map(|portal| portal.portal.as_str()).collect();
+        assert_eq!(order, ["gone", "dead", "more", "some", "well", "bare"]);
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::history::History;
 use super::matter::{Level, Matter};
-use super::overview::{Line, Outbox, Overview, Snapshot, Uplink};
+use super::overview::{Line, Outbox, Overview, Snapshot, Uplink, Way};
 use crate::adoption::Standing;
 use crate::clock::{Clock, Moment};
 use crate::journal::JournalStatus;
@@ -55,8 +55,7 @@ impl Page {
             let tallies = self.collector.tallies().iter();
             *count = tallies.map(|tally| tally.decisions.verdict(Verdict::Deny(*reason)).get()).sum();
         }
-        let refused =
-            self.standing.borrow().refused.as_ref().map(|refused| format!("{} {}", refused.reason, refused.file));
+        let refused = self.standing.borrow().refused.as_ref().map_or(0, |refused| refused.number);
         let uplink = name_of(&self.uplink.borrow());
         self.history().see(now, counts, refused, uplink);
     }
@@ -75,12 +74,13 @@ impl Page {
             version: env!("CARGO_PKG_VERSION"),
             building: self.building,
             running_seconds: now.monotonic.as_secs(),
+            is_beginning: history.is_beginning(now.monotonic),
             level: Level::Well,
             matters: Vec::new(),
             workers_stuck: self.stuck(now.monotonic),
             clock: now.quality.label(),
             readers,
-            lines: self.lines.iter().map(|(port, lamp)| line(port, lamp)).collect(),
+            lines: self.lines(),
             portals,
             snapshot: self.snapshot(&now, &history),
             outbox: self.outbox(&now),
@@ -97,6 +97,22 @@ impl Page {
         tallies.filter(|tally| tally.silent_for(now) >= WORKER_STUCK_AFTER).count()
     }
 
+    fn lines(&self) -> Vec<Line> {
+        let serial = self.lines.iter().map(|(port, lamp)| Line {
+            port: port.display().to_string(),
+            way: Way::Serial,
+            is_up: lamp.is_up(),
+            is_unreadable: lamp.is_unreadable(),
+        });
+        let osdp = self.osdp.ports().map(|(port, is_up)| Line {
+            port: port.display().to_string(),
+            way: Way::Osdp,
+            is_up,
+            is_unreadable: false,
+        });
+        serial.chain(osdp).collect()
+    }
+
     fn snapshot(&self, now: &Moment, history: &History) -> Snapshot {
         let standing = self.standing.borrow();
         let in_force = standing.in_force.as_ref();
@@ -107,6 +123,7 @@ impl Page {
             entries: in_force.map_or(0, |of| of.entries),
             is_stale: standing.is_stale,
             refused: standing.refused.as_ref().map(|refused| refused.reason.clone()),
+            is_refusal_open: standing.refused.as_ref().is_some_and(|refused| refused.is_open),
             refused_seconds_ago: standing.refused.as_ref().map(|_| history.refused.seconds(now.monotonic)),
         }
     }
@@ -148,10 +165,6 @@ impl Page {
             },
         }
     }
-}
-
-fn line(port: &std::path::Path, lamp: &LineLamp) -> Line {
-    Line { port: port.display().to_string(), is_up: lamp.is_up(), is_unreadable: lamp.is_unreadable() }
 }
 
 const fn name_of(state: &UplinkState) -> &'static str {

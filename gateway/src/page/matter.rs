@@ -3,7 +3,7 @@
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use super::overview::Overview;
+use super::overview::{Overview, Way};
 use crate::limits::{FULL_PERCENT, JOURNAL_STUCK_AFTER, PAGE_HUB_AWAY, PAGE_RECENT};
 
 /// How bad it is.
@@ -61,17 +61,19 @@ matters! {
     NoSnapshot = "no_snapshot", Bad, "Everybody is denied";
     TimeUnknown = "time_unknown", Bad, "The clock";
     OrdersUnknown = "orders_unknown", Bad, "Orders of operators";
+    NoneInSnapshot = "none_in_snapshot", Bad, "Everybody is denied";
     NoReaders = "no_readers", Bad, "Keys";
     AllAway = "all_away", Bad, "A reader is silent";
+    Stale = "stale", Bad, "A snapshot is stale";
     NotKept = "not_kept", Bad, "Events are not made durable";
     DiskHangs = "disk_hangs", Bad, "Events are not made durable";
     AtBound = "at_bound", Bad, "The outbox is at its bound";
+    PortGone = "port_gone", Look, "A reader on a serial line";
+    OsdpPortGone = "osdp_port_gone", Look, "An OSDP device is not in service";
     Away = "away", Look, "A reader is silent";
     DeviceRefused = "device_refused", Look, "An OSDP device is not in service";
-    PortGone = "port_gone", Look, "A reader on a serial line";
     LineUnreadable = "line_unreadable", Look, "A reader on a serial line";
     NotInSnapshot = "not_in_snapshot", Look, "Everybody is denied";
-    Stale = "stale", Look, "A snapshot is stale";
     SnapshotRefused = "snapshot_refused", Look, "A snapshot is refused";
     HubAway = "hub_away", Look, "No uplink";
     TimeHeld = "time_held", Look, "The clock";
@@ -99,7 +101,9 @@ impl Matter {
     }
 
     fn is_so(self, overview: &Overview) -> bool {
-        let Overview { readers, lines, snapshot, outbox, uplink, .. } = overview;
+        let Overview { readers, lines, snapshot, outbox, uplink, is_beginning, .. } = overview;
+        let is_strange = snapshot.generation > 0 && readers.not_in_snapshot > 0;
+        let is_gone = |way| lines.iter().any(|line| line.way == way && !line.is_up);
         match self {
             Self::WorkerStuck => overview.workers_stuck > 0,
             Self::NoSnapshot => snapshot.generation == 0,
@@ -107,14 +111,16 @@ impl Matter {
             Self::TimeHeld => overview.clock == "held",
             Self::OrdersUnknown => outbox.is_safety_state_damaged,
             Self::NoReaders => readers.keyed == 0,
-            Self::AllAway => readers.keyed > 0 && readers.up == 0,
-            Self::Away => readers.up > 0 && readers.away > 0,
+            Self::AllAway => readers.keyed > 0 && readers.up == 0 && !is_beginning,
+            Self::Away => readers.up > 0 && readers.away > 0 && !is_beginning,
             Self::DeviceRefused => readers.refused > 0,
-            Self::NotInSnapshot => snapshot.generation > 0 && readers.not_in_snapshot > 0,
+            Self::NotInSnapshot => is_strange && readers.not_in_snapshot < readers.up,
+            Self::NoneInSnapshot => is_strange && readers.not_in_snapshot >= readers.up,
             Self::NoKey => readers.keyed > 0 && readers.without_key > 0,
-            Self::PortGone => lines.iter().any(|line| !line.is_up),
+            Self::PortGone => is_gone(Way::Serial),
+            Self::OsdpPortGone => is_gone(Way::Osdp),
             Self::LineUnreadable => lines.iter().any(|line| line.is_unreadable),
-            Self::NotKept => !outbox.is_taking,
+            Self::NotKept => !outbox.is_taking && !is_beginning,
             Self::DiskHangs => outbox.busy_seconds >= JOURNAL_STUCK_AFTER.as_secs(),
             Self::AtBound => outbox.is_at_bound,
             Self::NearBound => !outbox.is_at_bound && outbox.bound_percent >= FULL_PERCENT,
@@ -122,7 +128,9 @@ impl Matter {
             Self::OnRefuge => outbox.is_on_refuge,
             Self::Quarantined => outbox.quarantined_stores > 0,
             Self::Stale => snapshot.is_stale,
-            Self::SnapshotRefused => snapshot.refused_seconds_ago.is_some_and(|ago| ago < PAGE_RECENT.as_secs()),
+            Self::SnapshotRefused => {
+                snapshot.is_refusal_open && snapshot.refused_seconds_ago.is_some_and(|ago| ago < PAGE_RECENT.as_secs())
+            }
             Self::HubAway => !matches!(uplink.state, "off" | "up") && uplink.since_seconds >= PAGE_HUB_AWAY.as_secs(),
         }
     }

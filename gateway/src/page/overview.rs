@@ -11,6 +11,9 @@ pub(crate) struct Overview {
     pub(crate) version: &'static str,
     pub(crate) building: u32,
     pub(crate) running_seconds: u64,
+    /// Whether it has served for so short a time that readers may not have been heard yet.
+    #[serde(skip)]
+    pub(crate) is_beginning: bool,
     /// The worst of `matters`.
     pub(crate) level: Level,
     /// What is not as it should be, worst first.
@@ -92,6 +95,7 @@ impl State {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Line {
     pub(crate) port: String,
+    pub(crate) way: Way,
     pub(crate) is_up: bool,
     /// Bytes come, and no frame.
     pub(crate) is_unreadable: bool,
@@ -101,7 +105,7 @@ pub(crate) struct Line {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Portals {
     pub(crate) known: usize,
-    /// Those with fewer readers up first, then by name.
+    /// Those without a reader up first, then those with most readers away, then as in the snapshot.
     pub(crate) listed: Vec<Portal>,
     pub(crate) unlisted: usize,
 }
@@ -110,9 +114,9 @@ pub(crate) struct Portals {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Portal {
     pub(crate) portal: String,
-    /// `normal`, `closed`, `free`, `entry_only`, `exit_only`; nothing while time is not known.
+    /// `normal`, `closed`, `free`, `entry_only`, `exit_only`, or `differs` from reader to reader; nothing while time is not known.
     pub(crate) mode: Option<&'static str>,
-    /// Whether an operator has ordered it.
+    /// Whether an operator has ordered it, at each of its readers.
     pub(crate) is_ordered: bool,
     pub(crate) readers: usize,
     pub(crate) readers_up: usize,
@@ -129,6 +133,8 @@ pub(crate) struct Snapshot {
     pub(crate) is_stale: bool,
     /// The newest refusal since the start: a label of `kalitka_snapshot_refused_total`.
     pub(crate) refused: Option<String>,
+    /// Whether that is still to be looked at: nothing was adopted since.
+    pub(crate) is_refusal_open: bool,
     pub(crate) refused_seconds_ago: Option<u64>,
 }
 
@@ -155,7 +161,7 @@ pub(crate) struct Outbox {
 pub(crate) struct Uplink {
     /// `off`, `connecting`, `up` or `down`.
     pub(crate) state: &'static str,
-    /// Since when it is so.
+    /// Since when it is so; an attempt and the pause after it are one time.
     pub(crate) since_seconds: u64,
     pub(crate) round_trip_us: Option<u64>,
     /// The code with which the hub closed the connection (SPEC 15.11).

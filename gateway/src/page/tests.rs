@@ -56,12 +56,13 @@ fn building(count: u32, name: &str) -> Overview {
         version: "1.2.3",
         building: 17,
         running_seconds: 3700,
+        is_beginning: false,
         level: Level::Well,
         matters: Vec::new(),
         workers_stuck: 0,
         clock: "good",
         readers: readers(known.collect(), |_| Some(name.to_owned())),
-        lines: vec![Line { port: format!("/dev/{name}"), is_up: true, is_unreadable: false }],
+        lines: vec![Line { port: format!("/dev/{name}"), way: Way::Serial, is_up: true, is_unreadable: false }],
         portals: listed((1..=count).map(portal).collect()),
         snapshot: Snapshot {
             generation: 5,
@@ -176,7 +177,7 @@ fn every_reason_state_and_mode_has_a_word_in_both_languages() {
     let reasons: BTreeSet<&str> = Denial::ALL.iter().map(|reason| reason.label()).collect();
     let refused: BTreeSet<&str> =
         Refused::LABELS.into_iter().chain(["generation", "unreadable", "not_kept", "in_force"]).collect();
-    let modes = BTreeSet::from(["normal", "closed", "free", "entry_only", "exit_only"]);
+    let modes = BTreeSet::from(["normal", "closed", "free", "entry_only", "exit_only", "differs"]);
     let (uplinks, clocks) =
         (BTreeSet::from(["off", "connecting", "up", "down"]), BTreeSet::from(["good", "held", "none"]));
     for language in Language::ALL {
@@ -271,8 +272,10 @@ fn spoil(matter: Matter, overview: &mut Overview) {
         Matter::Away => readers.away = 1,
         Matter::DeviceRefused => readers.refused = 1,
         Matter::NotInSnapshot => readers.not_in_snapshot = 1,
+        Matter::NoneInSnapshot => readers.not_in_snapshot = readers.up,
         Matter::NoKey => readers.without_key = 1,
         Matter::PortGone => lines[0].is_up = false,
+        Matter::OsdpPortGone => (lines[0].way, lines[0].is_up) = (Way::Osdp, false),
         Matter::LineUnreadable => lines[0].is_unreadable = true,
         Matter::NotKept => outbox.is_taking = false,
         Matter::DiskHangs => outbox.busy_seconds = 2,
@@ -282,7 +285,7 @@ fn spoil(matter: Matter, overview: &mut Overview) {
         Matter::OnRefuge => outbox.is_on_refuge = true,
         Matter::Quarantined => outbox.quarantined_stores = 1,
         Matter::Stale => snapshot.is_stale = true,
-        Matter::SnapshotRefused => snapshot.refused_seconds_ago = Some(10),
+        Matter::SnapshotRefused => (snapshot.is_refusal_open, snapshot.refused_seconds_ago) = (true, Some(10)),
         Matter::HubAway => (uplink.state, uplink.since_seconds) = ("down", 60),
     }
 }
@@ -326,6 +329,29 @@ fn worst_matter_stands_first_and_the_others_are_told_besides() {
     let html = page(&overview, Language::English);
     let at = |matter| html.find(Language::English.words().matter(matter).0).unwrap();
     assert!(at(Matter::NoSnapshot) < at(Matter::Away) && at(Matter::Away) < at(Matter::DiskNearlyFull));
+}
+
+#[test]
+fn refusal_is_told_for_a_quarter_of_an_hour_and_not_after_the_next_adoption() {
+    let mut overview = building(6, "x");
+    for (is_refusal_open, ago, is_told) in [(true, 0, true), (true, 899, true), (true, 900, false), (false, 0, false)] {
+        (overview.snapshot.is_refusal_open, overview.snapshot.refused_seconds_ago) = (is_refusal_open, Some(ago));
+        assert_eq!(!Matter::of(&overview).is_empty(), is_told, "{is_refusal_open} {ago}");
+    }
+}
+
+#[test]
+fn a_gateway_that_has_just_started_does_not_call_anybody_to_readers_that_were_not_heard_yet() {
+    for matter in [Matter::AllAway, Matter::Away, Matter::NotKept] {
+        let mut overview = building(6, "x");
+        spoil(matter, &mut overview);
+        assert_eq!(Matter::of(&overview), [matter]);
+        overview.is_beginning = true;
+        assert_eq!(Matter::of(&overview), []);
+        // What is wrong from the start on is told from the start on.
+        spoil(Matter::NoSnapshot, &mut overview);
+        assert_eq!(Matter::of(&overview), [Matter::NoSnapshot]);
+    }
 }
 
 #[test]
