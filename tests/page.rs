@@ -83,8 +83,9 @@ const TOO_WIDE: &str = "
     if (document.documentElement.scrollWidth <= width) return [];
     return [...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > width + 1).map(e => e.outerHTML.slice(0, 200));";
 
-/// Numbers, those of readers among them, that stand in more than one line.
+/// Numbers, those of readers among them, that stand in more than one line where names are long.
 const BROKEN: &str = "
+    for (const name of document.querySelectorAll('.name')) name.textContent = 'laboratory '.repeat(6);
     const lines = cell => { const text = document.createRange(); text.selectNodeContents(cell); return text.getClientRects().length; };
     const numbers = [...document.querySelectorAll('td.number:not(.time), tbody th')];
     return numbers.filter(cell => /^[\\d\\s/]+$/.test(cell.textContent) && lines(cell) > 1).map(cell => cell.outerHTML);";

@@ -147,13 +147,16 @@ fn port_that_takes_nothing_is_let_go_and_opened_anew() {
     let mut rig = rig();
     let runtime = rig.runtime.handle().clone();
     let _entered = runtime.enter();
+    let (_, is_open) = rig.line.lamp();
     rig.line.open_port(Duration::ZERO);
     while rig.line.port.as_mut().unwrap().try_write(&[0xff; 64]).is_ok() {}
     rig.advance();
-    assert!(rig.line.port.is_none());
+    assert!(rig.line.port.is_none() && is_open.load(Ordering::Relaxed), "it was open when it was last shown");
+    rig.line.tick(Duration::ZERO);
+    assert!(!is_open.load(Ordering::Relaxed));
     rig.held_up(OSDP_PORT_RETRY + OSDP_TICK);
     rig.line.tick(rig.line.shared.clock.monotonic());
-    assert!(rig.line.port.is_some());
+    assert!(rig.line.port.is_some() && is_open.load(Ordering::Relaxed));
 }
 
 #[test]
