@@ -169,15 +169,13 @@ fn manager_is_told_nothing_of_life_while_a_worker_is_stuck() {
 }
 
 #[test]
-fn sockets_that_do_not_fit_the_configuration_are_refused_in_words() {
+fn sockets_for_readers_that_do_not_fit_the_configuration_are_refused_in_words() {
     let (site, manager) = kept_site();
     let config = site.configured("");
     let page = fs::read_to_string(&config).unwrap();
     for (from, to, words) in [
         ("[snapshots]", "workers = 2\n[snapshots]", ["udp.listen", "2 workers"]),
         (&*site.udp().to_string(), "127.0.0.1:9", ["udp.listen", "127.0.0.1:9 is configured"]),
-        (site.http(), "127.0.0.1:9", ["http.listen", "127.0.0.1:9 is configured"]),
-        (text(&site.path("control")), text(&site.path("elsewhere")), ["control.socket", "elsewhere is configured"]),
     ] {
         fs::write(&config, page.replace(from, to)).unwrap();
         let mut gateway = manager.start("kalitka-gateway", &run_by(&config));
@@ -187,6 +185,23 @@ fn sockets_that_do_not_fit_the_configuration_are_refused_in_words() {
         assert_eq!(status.code(), Some(4), "{said}");
         assert!(words.iter().all(|word| said.contains(word)) && said.contains("systemctl edit"), "{words:?}: {said}");
     }
+}
+
+#[test]
+fn no_reader_waits_because_another_socket_does_not_fit() {
+    let (site, manager) = kept_site();
+    let config = site.configured("");
+    let elsewhere = site.path("elsewhere");
+    let page = fs::read_to_string(&config).unwrap().replace(text(&site.path("control")), text(&elsewhere));
+    fs::write(&config, page.replace(site.http(), ANY)).unwrap();
+    let mut gateway = manager.start("kalitka-gateway", &run_by(&config));
+    manager.await_state("READY=1");
+    let said = manager.log();
+    for words in [format!("{ANY} is configured"), format!("{} is configured", elsewhere.display())] {
+        assert!(said.lines().any(|line| line.contains("ERROR") && line.contains(&words)), "{words}: {said}");
+    }
+    assert!(elsewhere.exists(), "no command would reach it");
+    assert!(gateway.terminate().success());
 }
 
 #[test]

@@ -30,9 +30,10 @@ struct Machine {
 impl Machine {
     /// A fresh Debian with the packages in a folder, and a name for the hub.
     fn new() -> Self {
-        let root = FreshRoot::new();
         let built = tempfile::tempdir().unwrap();
+        // May install what it needs: before another root lies over this one.
         build(built.path(), None);
+        let root = FreshRoot::new();
         assert!(!brought(&root, built.path()).is_empty());
         let mounted = Command::new("mount").args(["-t", "proc", "proc", text(&root.path("/proc"))]).status().unwrap();
         assert!(mounted.success());

@@ -148,10 +148,36 @@ fn links_of_installed_pages_lead_somewhere() {
     }
 }
 
+/// The configuration as it is installed.
+fn example() -> String {
+    fs::read_to_string(root().join("deploy/gateway.example.toml")).unwrap()
+}
+
 /// dpkg as it is, but for what other packages of the machine would do about ours.
 fn dpkg(machine: &FreshRoot, action: &str, what: &[String]) -> String {
     let what: Vec<&str> = what.iter().map(String::as_str).collect();
     machine.well("dpkg", &[&["--no-triggers", "--force-unsafe-io", action], &*what].concat())
+}
+
+/// A machine over this one, below which nothing is installed any more.
+fn machine() -> FreshRoot {
+    packages();
+    FreshRoot::new()
+}
+
+/// Configures `machine` before anything is installed: the example with a publisher, and `changes`.
+fn configure(machine: &FreshRoot, changes: &[(&str, &str)]) {
+    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let page = example().replace("publishers = []", &format!("publishers = [\"{key}\"]"));
+    let page = changes.iter().fold(page, |page, (from, to)| page.replace(from, to));
+    fs::create_dir_all(machine.path("/etc/kalitka")).unwrap();
+    fs::write(machine.path("/etc/kalitka/gateway.toml"), page).unwrap();
+}
+
+/// Whether the gateway and its sockets come with the next boot.
+fn is_enabled(machine: &FreshRoot) -> bool {
+    let wants = ["sockets.target.wants/kalitka-gateway.socket", "multi-user.target.wants/kalitka-gateway.service"];
+    wants.map(|link| machine.path("/etc/systemd/system").join(link).is_symlink()) == [true; 2]
 }
 
 fn owner_and_mode(machine: &FreshRoot, path: &str) -> String {
@@ -160,7 +186,7 @@ fn owner_and_mode(machine: &FreshRoot, path: &str) -> String {
 
 #[test]
 fn packages_are_installed_upgraded_removed_and_purged_by_dpkg() {
-    let machine = FreshRoot::new();
+    let machine = machine();
     let debs = brought(&machine, packages());
     dpkg(&machine, "-i", &debs);
     assert_eq!(owner_and_mode(&machine, "/var/lib/kalitka"), "kalitka 700");
@@ -168,9 +194,7 @@ fn packages_are_installed_upgraded_removed_and_purged_by_dpkg() {
     assert_eq!(owner_and_mode(&machine, "/etc/kalitka/gateway.toml"), "root 644");
     let version = machine.well("kalitka-gateway", &["--version"]);
     assert!(version.starts_with("kalitka-gateway "), "{version}");
-    for wants in ["sockets.target.wants/kalitka-gateway.socket", "multi-user.target.wants/kalitka-hub.service"] {
-        assert!(machine.path("/etc/systemd/system").join(wants).symlink_metadata().is_ok(), "{wants}");
-    }
+    assert!(!is_enabled(&machine), "tried in vain at each boot");
     units_are_sound_and_closed(&machine);
 
     // What an administrator has changed, and what the gateway has kept, stay through everything but a purge.
@@ -216,27 +240,27 @@ fn units_are_sound_and_closed(machine: &FreshRoot) {
 
 #[test]
 fn upgrade_restarts_what_runs_and_an_installation_starts_what_is_configured() {
-    let machine = FreshRoot::new();
+    let machine = machine();
     machine.pretend_systemd();
-    let example = fs::read_to_string(root().join("deploy/gateway.example.toml")).unwrap();
-    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-    fs::create_dir_all(machine.path("/etc/kalitka")).unwrap();
-    fs::write(
-        machine.path("/etc/kalitka/gateway.toml"),
-        example.replace("publishers = []", &format!("publishers = [\"{key}\"]")),
-    )
-    .unwrap();
+    configure(&machine, &[]);
     let debs = brought(&machine, packages());
     let mine = [&["--force-confold".to_owned()], &*debs].concat();
     let said = dpkg(&machine, "-i", &mine);
     let told = machine.systemctl();
     assert!(told.contains(&"daemon-reload".into()), "{told:?}");
     assert!(told.contains(&"start kalitka-gateway.socket kalitka-gateway.service".into()), "{told:?}");
+    for unit in ["kalitka-gateway.socket", "kalitka-gateway.service"] {
+        assert!(told.iter().any(|line| line.ends_with(&format!(" preset {unit}"))), "{unit} is not enabled: {told:?}");
+    }
     // The hub has no certificate authority yet.
     assert!(said.contains("now edit /etc/kalitka-hub/hub.toml"), "{said}");
     assert!(!told.iter().any(|line| line.starts_with("start") && line.contains("hub")), "{told:?}");
 
-    dpkg(&machine, "-i", &debs);
+    let of_old = machine.path("/etc/systemd/system/kalitka-gateway.service");
+    fs::write(&of_old, "[Service]\n").unwrap();
+    let said = dpkg(&machine, "-i", &debs);
+    assert!(said.contains("kalitka-gateway.service hides the unit of this package"), "{said}");
+    fs::remove_file(of_old).unwrap();
     let told = machine.systemctl();
     assert!(told.contains(&"try-restart kalitka-gateway.service".into()), "{told:?}");
     let stops = told.iter().any(|line| line.contains("stop"));
@@ -245,6 +269,28 @@ fn upgrade_restarts_what_runs_and_an_installation_starts_what_is_configured() {
     dpkg(&machine, "-r", &PACKAGES.map(str::to_owned));
     let told = machine.systemctl();
     assert!(told.contains(&"stop kalitka-gateway.socket kalitka-gateway.service".into()), "{told:?}");
+}
+
+#[test]
+fn sockets_that_do_not_fit_the_configuration_are_not_enabled_by_an_installation() {
+    let machine = machine();
+    configure(&machine, &[("workers = 1 ", "workers = 2 ")]);
+    let debs = brought(&machine, packages());
+    let said = dpkg(&machine, "-i", &[&["--force-confold".to_owned()], &*debs].concat());
+    assert!(said.contains("socket unit binds other addresses") && !is_enabled(&machine), "{said}");
+}
+
+#[test]
+fn socket_unit_binds_what_the_configuration_has_as_it_is_installed() {
+    let unit = fs::read_to_string(root().join("deploy/kalitka-gateway.socket")).unwrap();
+    let binds = |kind: &str| -> Vec<String> {
+        unit.lines().filter_map(|line| Some(line.strip_prefix(kind)?.strip_prefix('=')?.to_owned())).collect()
+    };
+    let page: toml::Table = example().parse().unwrap();
+    let says = |table: &str, key: &str| page[table][key].as_str().unwrap().to_owned();
+    assert_eq!(binds("ListenDatagram"), [says("udp", "listen")]);
+    assert_eq!(page["udp"]["workers"].as_integer(), Some(1));
+    assert_eq!(binds("ListenStream"), [says("http", "listen"), says("control", "socket")]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Surface {
 /// # Errors
 /// [`Failure::Environment`] naming the address.
 pub(crate) fn open(listen: SocketAddr, handed: &mut Handed) -> Result<(TcpListener, SocketAddr), Failure> {
-    let listener = handed.take_tcp("http.listen", listen)?.map_or_else(|| TcpListener::bind(listen), Ok);
+    let listener = handed.take_tcp("http.listen", listen).map_or_else(|| TcpListener::bind(listen), Ok);
     let bound = listener.and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;

@@ -2,9 +2,8 @@
 //! and shows how it fares; the core decides.
 //!
 //! One thread a UDP worker ([`udp`]), one that makes events durable ([`journal`]), one that adopts snapshots ([`adoption`]),
-//! one that keeps stamps ([`stamps`]), one for OSDP lines if there are any ([`osdp`]), and one for everything that may wait: the uplink, metrics and the status
-//! page ([`http`], [`page`]), control
-//! ([`control`]), signals ([`run`]).
+//! one that keeps stamps ([`stamps`]), one for OSDP lines if there are any ([`osdp`]), and one for everything that may wait: the
+//! uplink, metrics and the status page ([`http`], [`page`]), control ([`control`]), signals ([`run`]).
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

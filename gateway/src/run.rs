@@ -144,7 +144,6 @@ impl Ground {
         let wiring = Wiring::of(&config.serial);
         let (http, http_address) = http::open(config.http.listen, handed)?;
         let control = Listener::open(&config.control.socket, handed, crate::PROGRAM)?;
-        handed.is_all_taken()?;
         let (recorders, door, ring) = journal::rings(usize::from(config.udp.workers), config.journal.ring);
         let publishers = std::mem::take(&mut trust.publishers);
         let in_force = (Arc::clone(&views), Arc::clone(&overlay));

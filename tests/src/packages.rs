@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 use crate::fresh_root::FreshRoot;
 use crate::process::program;
@@ -17,9 +18,12 @@ pub const PACKAGES: [&str; 4] = ["kalitka-doc", "kalitka-gateway", "kalitka-hub"
 /// # Panics
 /// When it fails; so do all functions here when something does.
 pub fn build(out: &Path, version: Option<&str>) {
-    let setup = root().join("deploy/setup-debian");
-    let needed = ["dpkg-shlibdeps", "systemd-analyze", "groff", "adduser"];
-    assert!(Command::new(setup).args(needed).status().unwrap().success());
+    static SET_UP: Once = Once::new();
+    SET_UP.call_once(|| {
+        let setup = root().join("deploy/setup-debian");
+        let needed = ["dpkg-shlibdeps", "systemd-analyze", "groff", "adduser"];
+        assert!(Command::new(setup).args(needed).status().unwrap().success());
+    });
     let gateway = program("kalitka-gateway");
     let mut build = Command::new(root().join("deploy/build-deb"));
     build.arg("--fast").args(version.map(|version| ["--version", version]).into_iter().flatten());

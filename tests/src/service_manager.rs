@@ -64,9 +64,15 @@ impl ServiceManager {
     /// Starts `name` with `args`, and hands the sockets over.
     #[must_use]
     pub fn start(&self, name: &str, args: &[&str]) -> Process {
+        self.start_under(&[], name, args)
+    }
+
+    /// The same by `before`: a program that runs another one in its own place.
+    #[must_use]
+    pub fn start_under(&self, before: &[&str], name: &str, args: &[&str]) -> Process {
         let log = self.folder.join("service.log");
         let mut shell = Command::new("sh");
-        shell.args(["-c", HAND_OVER, "sh"]).arg(program(name)).args(args);
+        shell.args(["-c", HAND_OVER, "sh"]).args(before).arg(program(name)).args(args);
         shell.env("LOG", &log).env("LISTEN_FDS", self.kept.len().to_string());
         shell.env("NOTIFY_SOCKET", self.folder.join("notify")).env("WATCHDOG_USEC", "10000000");
         let mut handed = self.kept.iter().map(Kept::handed);

@@ -145,8 +145,9 @@ impl Worker {
     /// `None` when no session is left. For the worker's own end: whoever comes after it knows none of them.
     pub fn leave(&mut self, now: Duration, out: &mut Output) -> Option<SocketAddr> {
         out.clear();
-        let mut session = self.readers.iter_mut().flatten().find_map(|reader| reader.current.take())?;
-        send(&mut session, now, &Message::Leave, out)
+        // One that can be sealed no more has nothing to be told.
+        let mut sessions = self.readers.iter_mut().flatten().filter_map(|reader| reader.current.take());
+        sessions.find_map(|mut session| send(&mut session, now, &Message::Leave, out))
     }
 
     /// Takes a command for `reader`, to be sent by [`poll`](Self::poll) until it is done or, at `until`, given up.

@@ -325,6 +325,18 @@ fn session_expires_by_age_and_by_count() {
 }
 
 #[test]
+fn session_that_can_be_sealed_no_more_keeps_no_other_from_being_left() {
+    let (mut rig, mut first, mut second) = (Rig::new(), TestReader::new(101), TestReader::new(102));
+    rig.connect(&mut first);
+    rig.pass(SESSION_AGE_MAX);
+    rig.connect(&mut second);
+    let Rig { worker, now, out, .. } = &mut rig;
+    assert_eq!(worker.leave(now.monotonic, out), Some(second.address));
+    assert_eq!(second.open(out.datagram()), laid_out(&[Message::Leave]));
+    assert_eq!(worker.leave(now.monotonic, out), None);
+}
+
+#[test]
 fn revoked_reader_is_gone_at_once() {
     let (mut rig, mut reader, mut other) = (Rig::new(), TestReader::new(101), TestReader::new(102));
     rig.connect(&mut reader);

@@ -130,7 +130,8 @@ fn cannot_serve(error: io::Error) -> Failure {
     Failure::Environment(format!("cannot serve gateways, control and feeds: {error}"))
 }
 
-/// Keeps what grows while nobody looks bounded; also while the disk hangs.
+/// Keeps what grows while nobody looks bounded; also while the disk hangs. That it comes round is what the service manager hears of:
+/// writer and receiver end the process by themselves when they end.
 async fn keep_up(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {

@@ -55,9 +55,9 @@ impl Listener {
     /// former says who may use it.
     ///
     /// # Errors
-    /// [`Failure::Environment`] when the one that was handed over is elsewhere, and as [`bind`](Self::bind).
+    /// As [`bind`](Self::bind).
     pub fn open(path: &Path, handed: &mut Handed, program: &str) -> Result<Self, Failure> {
-        let Some(socket) = handed.take_unix("control.socket", path)? else { return Self::bind(path, program) };
+        let Some(socket) = handed.take_unix("control.socket", path) else { return Self::bind(path, program) };
         let failed =
             |error: io::Error| Failure::at(path, "listen for control (control.socket)", &error, remedy(program));
         socket.set_nonblocking(true).map_err(failed)?;

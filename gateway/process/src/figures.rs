@@ -29,13 +29,15 @@ struct Figures {
     open_files: u64,
     open_files_max: u64,
     threads: u64,
-    started_seconds: f64,
+    /// Of the whole machine's figures, which a unit may hide (`ProcSubset=`).
+    started_seconds: Option<f64>,
 }
 
-/// Appends the figures of now to `text` in the Prometheus text format; nothing when the kernel does not say.
+/// Appends the figures of now to `text` in the Prometheus text format; nothing of what the kernel does not say.
 pub fn render(text: &mut String) {
     let Some(figures) = Figures::read() else { return };
     for ((name, kind, help), value) in DECLARED.into_iter().zip(figures.values()) {
+        let Some(value) = value else { continue };
         // Writing to a string does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
     }
@@ -44,7 +46,7 @@ pub fn render(text: &mut String) {
 impl Figures {
     fn read() -> Option<Self> {
         let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
-        let booted = booted(&fs::read_to_string("/proc/stat").ok()?)?;
+        let booted = fs::read_to_string("/proc/stat").ok().and_then(|stat| booted(&stat));
         let ticks = rustix::param::clock_ticks_per_second();
         let limit = getrlimit(Resource::Nofile).current;
         Some(Self {
@@ -55,19 +57,19 @@ impl Figures {
             open_files: (fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1),
             open_files_max: limit.unwrap_or(u64::MAX),
             threads: stat.threads,
-            started_seconds: seconds(booted * ticks + stat.started_ticks, ticks),
+            started_seconds: booted.map(|booted| seconds(booted * ticks + stat.started_ticks, ticks)),
         })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "samples are floats; none of the numbers is told to the last digit")]
-    const fn values(&self) -> [f64; DECLARED.len()] {
+    const fn values(&self) -> [Option<f64>; DECLARED.len()] {
         [
-            self.cpu_seconds,
-            self.resident_bytes as f64,
-            self.virtual_bytes as f64,
-            self.open_files as f64,
-            self.open_files_max as f64,
-            self.threads as f64,
+            Some(self.cpu_seconds),
+            Some(self.resident_bytes as f64),
+            Some(self.virtual_bytes as f64),
+            Some(self.open_files as f64),
+            Some(self.open_files_max as f64),
+            Some(self.threads as f64),
             self.started_seconds,
         ]
     }
@@ -132,7 +134,7 @@ mod tests {
         let after = Figures::read().unwrap();
         assert!(after.resident_bytes >= before.resident_bytes + (32 << 20), "{before:?} {after:?}");
         assert!(after.open_files > 3 && after.open_files < after.open_files_max && after.threads >= 1);
-        assert!(after.cpu_seconds >= before.cpu_seconds && after.started_seconds > 1.6e9);
+        assert!(after.cpu_seconds >= before.cpu_seconds && after.started_seconds > Some(1.6e9));
         drop((file, memory));
         let mut text = String::new();
         render(&mut text);

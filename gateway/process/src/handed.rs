@@ -1,5 +1,8 @@
 //! Sockets that the service manager has bound and hands over at the start, and keeps over restarts (`sd_listen_fds(3)`).
 //! What comes for them while no process is there waits for the next one.
+//!
+//! Readers are answered where they are configured to ask, or not at all: UDP sockets that do not fit are refused. Of all others the
+//! configuration is followed, with an error in the log: no door stays closed for a page of figures.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -12,7 +15,7 @@ use crate::failure::Failure;
 
 /// What to do about sockets that do not fit.
 const REMEDY: &str = "let the socket unit and the configuration say the same (`systemctl edit` of the socket unit, then \
-                      `systemctl restart` of it), or disable the socket unit";
+                      `systemctl stop` the socket unit and the service, and start both), or disable the socket unit";
 
 /// The sockets, by their kind. Whatever is not taken is one that the configuration does not know.
 #[derive(Debug, Default)]
@@ -70,44 +73,37 @@ impl Handed {
         )))
     }
 
-    /// The listener for `key`, if one was handed over.
-    ///
-    /// # Errors
-    /// [`Failure::Environment`] when it is not at `listen`.
-    pub fn take_tcp(&mut self, key: &str, listen: SocketAddr) -> Result<Option<TcpListener>, Failure> {
-        let Some(listener) = self.tcp.pop() else { return Ok(None) };
-        is_at(key, listen, listener.local_addr())?;
-        Ok(Some(listener))
+    /// The listener for `key`, if one was handed over that is at `listen`. Others are closed.
+    pub fn take_tcp(&mut self, key: &str, listen: SocketAddr) -> Option<TcpListener> {
+        let given = std::mem::take(&mut self.tcp).into_iter();
+        given.filter(|listener| fits(&is_at(key, listen, listener.local_addr()))).reduce(|first, _| first)
     }
 
-    /// The listener at `path` for `key`, if one was handed over.
-    ///
-    /// # Errors
-    /// [`Failure::Environment`] when it is elsewhere.
-    pub fn take_unix(&mut self, key: &str, path: &Path) -> Result<Option<UnixListener>, Failure> {
-        let Some(listener) = self.unix.pop() else { return Ok(None) };
-        let address = listener.local_addr().map_err(|error| unusable(key, &error))?;
-        if address.as_pathname() == Some(path) {
-            return Ok(Some(listener));
-        }
-        let at = address.as_pathname().map_or_else(|| "nowhere".into(), |path| path.display().to_string());
-        Err(Failure::Environment(format!(
-            "{key}: the socket that was handed over is at {at}, and {} is configured; {REMEDY}",
-            path.display()
-        )))
+    /// The listener for `key`, if one was handed over that is at `path`. Others are closed.
+    pub fn take_unix(&mut self, key: &str, path: &Path) -> Option<UnixListener> {
+        let given = std::mem::take(&mut self.unix).into_iter();
+        given.filter(|listener| fits(&is_at_path(key, path, listener))).reduce(|first, _| first)
     }
+}
 
-    /// Nothing was handed over that nobody has taken.
-    ///
-    /// # Errors
-    /// [`Failure::Environment`] otherwise: whoever sent there would wait for ever.
-    pub fn is_all_taken(&self) -> Result<(), Failure> {
-        let left = self.udp.len() + self.tcp.len() + self.unix.len();
-        if left == 0 {
-            return Ok(());
-        }
-        Err(Failure::Environment(format!("{left} sockets more were handed over than are configured; {REMEDY}")))
+/// Whether a socket can be taken; if not, the log says why it is not.
+fn fits(looked: &Result<(), Failure>) -> bool {
+    if let Err(failure) = looked {
+        tracing::error!("{failure}; it goes by the configuration until then");
     }
+    looked.is_ok()
+}
+
+fn is_at_path(key: &str, path: &Path, listener: &UnixListener) -> Result<(), Failure> {
+    let address = listener.local_addr().map_err(|error| unusable(key, &error))?;
+    if address.as_pathname() == Some(path) {
+        return Ok(());
+    }
+    let at = address.as_pathname().map_or_else(|| "nowhere".into(), |path| path.display().to_string());
+    Err(Failure::Environment(format!(
+        "{key}: the socket that was handed over is at {at}, and {} is configured; {REMEDY}",
+        path.display()
+    )))
 }
 
 fn is_at(key: &str, listen: SocketAddr, bound: io::Result<SocketAddr>) -> Result<(), Failure> {
@@ -141,14 +137,25 @@ mod tests {
         let text = handed.take_udp("udp.listen", elsewhere, 1).unwrap_err().to_string();
         assert!(text.contains("udp.listen") && text.contains(&at.to_string()), "{text}");
         assert!(text.contains(&elsewhere.to_string()), "{text}");
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut handed = Handed { tcp: vec![listener], ..Handed::default() };
-        assert!(handed.take_tcp("http.listen", at).unwrap_err().to_string().contains("http.listen"));
+    }
+
+    #[test]
+    fn whatever_is_not_for_readers_goes_by_the_configuration() {
+        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [_, at, _] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let mut handed = Handed { tcp: listeners.into(), ..Handed::default() };
+        assert_eq!(handed.take_tcp("http.listen", at).unwrap().local_addr().unwrap(), at);
+        assert!(handed.tcp.is_empty(), "whoever connects there would wait for ever");
+        let mut handed = Handed { tcp: vec![TcpListener::bind("127.0.0.1:0").unwrap()], ..Handed::default() };
+        assert!(handed.take_tcp("http.listen", at).is_none());
         let folder = tempfile::tempdir().unwrap();
         let (here, there) = (folder.path().join("here"), folder.path().join("there"));
-        let mut handed = Handed { unix: vec![UnixListener::bind(&here).unwrap()], ..Handed::default() };
-        let text = handed.take_unix("control.socket", &there).unwrap_err().to_string();
-        assert!(text.contains("here") && text.contains("there"), "{text}");
+        let elsewhere = UnixListener::bind(&here).unwrap();
+        assert!(
+            is_at_path("control.socket", &there, &elsewhere).unwrap_err().to_string().contains("there is configured")
+        );
+        let mut handed = Handed { unix: vec![elsewhere], ..Handed::default() };
+        assert!(handed.take_unix("control.socket", &there).is_none());
     }
 
     #[test]
@@ -161,15 +168,5 @@ mod tests {
         let mut handed = Handed { udp: vec![udp().0], ..Handed::default() };
         let at = handed.udp[0].local_addr().unwrap();
         assert_eq!(handed.take_udp("udp.listen", at, 1).unwrap().len(), 1);
-        assert!(handed.is_all_taken().is_ok());
-    }
-
-    #[test]
-    fn socket_that_nobody_takes_is_no_secret() {
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let mut handed = Handed { tcp: listeners.into(), ..Handed::default() };
-        let at = handed.tcp[1].local_addr().unwrap();
-        assert!(handed.take_tcp("http.listen", at).unwrap().is_some());
-        assert!(handed.is_all_taken().unwrap_err().to_string().contains("1 sockets more"));
     }
 }

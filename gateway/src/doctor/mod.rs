@@ -1,7 +1,8 @@
 //! `doctor`: what is well with this box, what is not, and what to do; for whoever stands before the cupboard.
 //!
-//! Each check looks at one thing from outside, whether the gateway runs or stands, and changes nothing. A running gateway is
-//! asked over its control socket and its metrics as anybody asks it.
+//! Each check looks at one thing from outside, whether the gateway runs or stands, and starts none that stands. It keeps nothing: a lock
+//! or an address is held for the moment in which it is tried. A running gateway is asked over its control socket and its metrics
+//! as anybody asks it.
 
 mod certificates;
 mod clock;
@@ -127,6 +128,9 @@ impl Running {
     /// # Errors
     /// Why nobody answers on the control socket.
     fn ask(config: &Config) -> Result<Self, Failure> {
+        if running::stands(config) {
+            return Err(Failure::Environment("no gateway has the state folder; start it".into()));
+        }
         let unexpected = || Failure::Environment("the gateway answers something else; update the older program".into());
         let Reply::Status(status) = client::ask(&config.control.socket, &Request::Status {})? else {
             return Err(unexpected());

@@ -14,7 +14,7 @@ const CHECK: &str = "ports";
 pub(super) fn look(case: &Case<'_>) -> Vec<Finding> {
     let config = case.config;
     let mut findings = match &case.running {
-        Some(running) => of_running(config.udp.listen, running.status.udp, running.status.http),
+        Some(running) => of_running([config.udp.listen, config.http.listen], [running.status.udp, running.status.http]),
         None => vec![
             of_standing("udp.listen", config.udp.listen, UdpSocket::bind(config.udp.listen).map(drop), "udp"),
             of_standing("http.listen", config.http.listen, TcpListener::bind(config.http.listen).map(drop), "tcp"),
@@ -26,18 +26,27 @@ pub(super) fn look(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-fn of_running(configured: SocketAddr, udp: SocketAddr, http: SocketAddr) -> Vec<Finding> {
-    if configured.port() != 0 && configured != udp {
-        let found = format!("readers are listened to on {udp}, and {configured} is configured");
-        return vec![Finding::wrong(CHECK, found, "`systemctl restart kalitka-gateway`")];
+/// Of the addresses for readers and for whoever watches.
+fn of_running(configured: [SocketAddr; 2], bound: [SocketAddr; 2]) -> Vec<Finding> {
+    let keys = ["udp.listen", "http.listen"].into_iter().zip(configured).zip(bound);
+    let other = keys.filter(|((_, configured), bound)| configured.port() != 0 && configured != bound);
+    let wrong = other.map(|((key, configured), bound)| {
+        let found = format!("{key}: the gateway listens on {bound}, and {configured} is configured");
+        Finding::wrong(CHECK, found, "`systemctl restart kalitka-gateway`")
+    });
+    let wrong: Vec<Finding> = wrong.collect();
+    let [udp, http] = bound;
+    if wrong.is_empty() {
+        vec![Finding::good(CHECK, format!("the gateway has udp {udp} and http {http}"))]
+    } else {
+        wrong
     }
-    vec![Finding::good(CHECK, format!("the gateway has udp {udp} and http {http}"))]
 }
 
 fn of_standing(key: &str, address: SocketAddr, bound: io::Result<()>, protocol: &str) -> Finding {
     let Err(error) = bound else { return Finding::good(CHECK, format!("{key}: {address} is free")) };
     let family = if address.is_ipv4() { "" } else { "6" };
-    match holder(&format!("/proc/net/{protocol}{family}"), address.port()) {
+    match holder(&format!("/proc/self/net/{protocol}{family}"), address.port()) {
         // systemd, for the gateway's start.
         Some((1, _)) => Finding::good(CHECK, format!("{key}: {address} is kept for the gateway by its socket unit")),
         Some((pid, name)) => {
@@ -136,9 +145,13 @@ mod tests {
     #[test]
     fn gateway_that_listens_elsewhere_than_configured_is_wrong() {
         let [one, other, any] = ["127.0.0.1:4700", "127.0.0.1:4701", "127.0.0.1:0"].map(|a| a.parse().unwrap());
-        assert_eq!(of_running(one, one, other)[0].verdict, Verdict::Good);
-        assert_eq!(of_running(any, one, other)[0].verdict, Verdict::Good);
-        assert_eq!(of_running(one, other, other)[0].verdict, Verdict::Wrong);
+        let judged = |configured, bound| judged(&of_running(configured, bound));
+        assert_eq!(judged([one, other], [one, other]).0, Verdict::Good);
+        assert_eq!(judged([any, any], [one, other]).0, Verdict::Good);
+        for (configured, key) in [([other, other], "udp.listen"), ([one, one], "http.listen")] {
+            let (verdict, text) = judged(configured, [one, other]);
+            assert!(verdict == Verdict::Wrong && text.contains(key), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether the gateway runs, and as the program that is installed.
 
 use std::fs::File;
+use std::io::ErrorKind;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -15,7 +16,7 @@ const CHECK: &str = "gateway";
 pub(super) fn look(config: &Config, asked: &Result<Running, Failure>) -> Finding {
     match asked {
         Ok(running) => of_running(&running.status.version, env!("CARGO_PKG_VERSION")),
-        Err(failure) if is_taken(config) => {
+        Err(failure) if is_taken(config) == Some(true) => {
             let found = format!("it runs, and cannot be asked: {failure}");
             Finding::wrong(CHECK, found, "run this as root or as a member of the group kalitka")
         }
@@ -35,10 +36,18 @@ fn of_running(running: &str, installed: &str) -> Finding {
     Finding::notice(CHECK, found, "`systemctl restart kalitka-gateway`")
 }
 
-/// Whether a process has the state folder.
-fn is_taken(config: &Config) -> bool {
-    let Ok(lock) = File::open(config.state.join(LOCK_NAME)) else { return false };
-    flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+/// Whether a process has the state folder; nothing when this user may not know. A gateway that starts in the moment in which this
+/// looks has to start once more.
+fn is_taken(config: &Config) -> Option<bool> {
+    match File::open(config.state.join(LOCK_NAME)) {
+        Ok(lock) => Some(flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)),
+        Err(error) => (error.kind() == ErrorKind::NotFound).then_some(false),
+    }
+}
+
+/// Whether it is known that no gateway runs. Asked over a socket that the service manager keeps, one would be started.
+pub(super) fn stands(config: &Config) -> bool {
+    is_taken(config) == Some(false)
 }
 
 #[cfg(test)]
@@ -58,6 +67,18 @@ mod tests {
         assert!(ask().found.contains("cannot be asked") && ask().verdict == Verdict::Wrong);
         drop(taken);
         assert!(ask().found.contains("does not run"));
+    }
+
+    #[test]
+    fn gateway_that_stands_is_not_started_by_being_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder.path().join("state"), "");
+        std::fs::create_dir(&config.state).unwrap();
+        // As the service manager has it: whoever connects starts the service.
+        let kept = std::os::unix::net::UnixListener::bind(&config.control.socket).unwrap();
+        kept.set_nonblocking(true).unwrap();
+        assert!(look(&config, &Running::ask(&config)).found.contains("does not run"));
+        assert_eq!(kept.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 
     #[test]

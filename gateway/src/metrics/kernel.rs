@@ -14,9 +14,10 @@ pub(crate) struct KernelDrops {
 }
 
 impl KernelDrops {
-    /// The sockets that have these `inodes` and are bound to an address of the family of `address`.
+    /// The sockets that have these `inodes` and are bound to an address of the family of `address`. A process finds them among its
+    /// own, also where it may see nothing of the machine (`ProcSubset=`).
     pub(crate) const fn of(inodes: Vec<u64>, address: SocketAddr) -> Self {
-        Self { list: if address.is_ipv4() { "/proc/net/udp" } else { "/proc/net/udp6" }, inodes }
+        Self { list: if address.is_ipv4() { "/proc/self/net/udp" } else { "/proc/self/net/udp6" }, inodes }
     }
 
     /// Datagrams dropped since the sockets were made; nothing when the list cannot be read.

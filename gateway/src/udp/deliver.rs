@@ -46,7 +46,7 @@ impl Worker {
     }
 
     /// Tells every reader that its session ends: it shakes hands at once with the gateway that comes after this one, and if that has
-    /// the same socket, even before it is there.
+    /// the same socket, even before it is there. Readers on serial lines find out by themselves: their lines have ended before.
     pub(super) fn leave(&mut self, wire: &mut Wire, tally: &Tally) {
         let now = self.shared.clock.monotonic();
         loop {

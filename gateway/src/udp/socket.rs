@@ -20,7 +20,7 @@ pub(crate) struct Sockets {
     /// Whether each datagram comes to the worker that owns its reader. If not, workers hand over what strays, and no bell
     /// finds the worker that it is for.
     pub(crate) steered: bool,
-    /// The sockets' numbers in `/proc/net/udp`.
+    /// The sockets' numbers in `/proc/self/net/udp`.
     pub(crate) inodes: Vec<u64>,
 }
 
