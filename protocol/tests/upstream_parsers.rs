@@ -316,3 +316,12 @@ proptest! {
         prop_assert!(signed.len() <= 1095);
     }
 }
+
+/// SPEC 15.12: who has all of it wants nothing more of it.
+#[test]
+fn longest_snapshot_may_be_there_as_a_whole() {
+    for offset in [0, SNAPSHOT_LEN_MAX] {
+        let wanted = SnapshotWanted { generation: 4, offset };
+        assert_eq!(SnapshotWanted::parse(&written(|out| wanted.emit(out))), Ok(wanted));
+    }
+}
