@@ -217,7 +217,9 @@ fn page_and_json_tell_of_a_reader_its_portal_and_who_was_refused() {
     let status = || -> Value { serde_json::from_str(&running.get("/status.json").1).unwrap() };
     assert_eq!(status()["matters"][0]["matter"], "no_readers");
     let mut reader = TestReader::new(running.udp, READER, running.add_reader(READER));
-    assert_eq!(status()["matters"][0]["matter"], "all_away");
+    let listed = status()["readers"]["listed"].as_array().unwrap().clone();
+    let state = |number: u32| listed.iter().find(|listed| listed["reader"] == number).unwrap()["state"].clone();
+    assert_eq!((state(READER), state(102)), ("away".into(), "no_key".into()));
     reader.shake_hands(1);
     reader.ask(&CARD);
     reader.ask(&[9; 7]);
