@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kalitka_tests::city::City;
 use kalitka_tests::crowd::{Asking, Crowd};
-use kalitka_tests::prometheus::{Prometheus, program, rules_folder};
+use kalitka_tests::prometheus::{Prometheus, chosen, program, rules_folder};
 use kalitka_tests::random::seed;
 use kalitka_tests::site::{BOUND, Site};
 use kalitka_tests::tree::root;
@@ -18,8 +18,6 @@ use serde_json::Value;
 
 const CASES: [&str; 3] = ["rules_test.yml", "rules_hours_test.yml", "rules_days_test.yml"];
 const HOLDERS: u32 = 300;
-/// What Grafana takes for its variable at one scrape a second.
-const RATE_INTERVAL: &str = "4s";
 const EVERY: Duration = Duration::from_millis(20);
 
 fn page(name: &str) -> String {
@@ -155,10 +153,8 @@ fn real_prometheus_finds_what_every_rule_and_panel_asks_for_and_no_alert_fires_o
         missing.extend(asked.into_iter().filter(|selector| prometheus.query(selector).is_empty()));
     }
     assert!(missing.is_empty(), "rules ask for what nobody says: {missing:?}");
-    let chosen =
-        |expression: &str| expression.replace("$instance", city.site.http()).replace("$__rate_interval", RATE_INTERVAL);
     let dashboards = DASHBOARDS.map(dashboard);
-    let asked = dashboards.iter().flat_map(panels).flat_map(expressions).map(chosen);
+    let asked = dashboards.iter().flat_map(panels).flat_map(expressions).map(|asked| chosen(asked, city.site.http()));
     let empty: Vec<String> = asked.filter(|expression| prometheus.query(expression).is_empty()).collect();
     assert!(empty.is_empty(), "panels that show nothing: {empty:#?}");
     assert!(crowd.receipted() > 0 && crowd.fares().wrong == 0);

@@ -19,14 +19,20 @@ const WRONG: i32 = 6;
 /// Of the roster, all of which have keys.
 const READERS: f64 = 10.0;
 
-/// A city whose gateway is connected, and all of whose readers are heard.
-fn well() -> (City, Crowd) {
-    let city = City::new(100);
+/// All readers, once they are heard.
+fn heard(city: &City) -> Crowd {
     let crowd = Crowd::start(city.site.udp(), &city.site.path("keys.json"), Duration::from_millis(100), seed());
-    city.await_uplink();
     until("all readers to be heard", BOUND * 2, || {
         (city.site.metric("kalitka_reader_up", "") == READERS).then_some(())
     });
+    crowd
+}
+
+/// A city whose gateway is connected, and all of whose readers are heard.
+fn well() -> (City, Crowd) {
+    let city = City::new(100);
+    city.await_uplink();
+    let crowd = heard(&city);
     (city, crowd)
 }
 
@@ -83,10 +89,7 @@ fn what_is_broken_is_named_and_nothing_else() {
     drop(crowd);
     until("the silence to be noticed", BOUND, || (city.site.metric("kalitka_reader_up", "") == 0.0).then_some(()));
     assert_wrong(&city, &["readers"], &["not heard: 101, 102"]);
-    let _crowd = Crowd::start(city.site.udp(), &city.site.path("keys.json"), Duration::from_millis(100), seed());
-    until("all readers to be heard", BOUND * 2, || {
-        (city.site.metric("kalitka_reader_up", "") == READERS).then_some(())
-    });
+    let _crowd = heard(&city);
 
     city.ask(&["pki", "revoke", "--building", &city.site.building().to_string()]);
     until("the gateway to be told", BOUND, || (city.site.metric("kalitka_uplink_up", "") == 0.0).then_some(()));

@@ -2,17 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use kalitka_tests::process::{Process, program, run_well};
+use kalitka_tests::process::{Process, program};
 use kalitka_tests::random::is_soak;
-use kalitka_tests::service_manager::{Kept, ServiceManager, run_by, udp_group};
+use kalitka_tests::service_manager::{Kept, ServiceManager, kept_site, lone_hub, run_by, udp_group};
 use kalitka_tests::site::{BOUND, Site, text};
 use kalitka_tests::wait::until;
 use serde_json::Value;
@@ -22,18 +19,6 @@ const HOLDERS: u32 = 300;
 const TICKS: Duration = Duration::from_millis(2500);
 const ANY: &str = "127.0.0.1:0";
 
-/// A building whose gateway has all its sockets from a manager that keeps them.
-fn kept_site() -> (Site, ServiceManager) {
-    let mut site = Site::new(HOLDERS);
-    let (mut udp, address) = udp_group(1);
-    let http = TcpListener::bind(ANY).unwrap();
-    site.listen_at(address, http.local_addr().unwrap());
-    let control = UnixListener::bind(site.path("control")).unwrap();
-    let kept = vec![Kept::Udp(udp.remove(0)), Kept::Tcp(http), Kept::Unix(control)];
-    let manager = ServiceManager::new(kept, &site.path(""));
-    (site, manager)
-}
-
 fn start(site: &Site, manager: &ServiceManager) -> Process {
     let gateway = manager.start("kalitka-gateway", &run_by(&site.configured("")));
     manager.await_state("READY=1");
@@ -42,7 +27,7 @@ fn start(site: &Site, manager: &ServiceManager) -> Process {
 
 /// A gateway that decides, and whose readers have keys.
 fn serving() -> (Site, ServiceManager, Process) {
-    let (site, manager) = kept_site();
+    let (site, manager) = kept_site(HOLDERS);
     let gateway = start(&site, &manager);
     site.enrol();
     site.offer(&site.build(10));
@@ -119,14 +104,7 @@ fn manager_is_told_of_readiness_of_life_and_of_the_end() {
 #[test]
 fn manager_of_a_hub_is_told_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (state, control) = (folder.path().join("state"), folder.path().join("control"));
-    fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
-    let page = format!(
-        "state = {state:?}\n[quic]\nlisten = \"{ANY}\"\n[http]\nlisten = \"{ANY}\"\n[control]\nsocket = {control:?}\n"
-    );
-    let config = folder.path().join("hub.toml");
-    fs::write(&config, page).unwrap();
-    run_well("kalitka-hub", ["pki", "init", "--config", text(&config)]);
+    let config = lone_hub(folder.path());
     let manager = ServiceManager::new(Vec::new(), folder.path());
     let mut hub = manager.start("kalitka-hub", &run_by(&config));
     for state in ["READY=1", "WATCHDOG=1", "WATCHDOG=1"] {
@@ -170,7 +148,7 @@ fn manager_is_told_nothing_of_life_while_a_worker_is_stuck() {
 
 #[test]
 fn sockets_for_readers_that_do_not_fit_the_configuration_are_refused_in_words() {
-    let (site, manager) = kept_site();
+    let (site, manager) = kept_site(HOLDERS);
     let config = site.configured("");
     let page = fs::read_to_string(&config).unwrap();
     for (from, to, words) in [
@@ -189,7 +167,7 @@ fn sockets_for_readers_that_do_not_fit_the_configuration_are_refused_in_words() 
 
 #[test]
 fn no_reader_waits_because_another_socket_does_not_fit() {
-    let (site, manager) = kept_site();
+    let (site, manager) = kept_site(HOLDERS);
     let config = site.configured("");
     let elsewhere = site.path("elsewhere");
     let page = fs::read_to_string(&config).unwrap().replace(text(&site.path("control")), text(&elsewhere));

@@ -71,7 +71,7 @@ impl Machine {
     }
 
     fn shell(&mut self, command: &str) {
-        let mut shell = self.within();
+        let mut shell = self.root.command(&[]);
         shell.args(["sh", "-c", &format!("cd {BROUGHT}\n{command}")]);
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // What is pasted when a command waits for it; one that waits for nothing may have ended before.
@@ -81,13 +81,6 @@ impl Machine {
         // The doctor looks at this machine, too: nobody may keep its clock, and the folder's disk is memory.
         assert!(output.status.success() || command.contains(" doctor "), "{command}: {out}{error}");
         self.said = out;
-    }
-
-    /// Something that is run on that machine.
-    fn within(&self) -> Command {
-        let mut chroot = bare("chroot");
-        chroot.arg(self.root.path("/"));
-        chroot
     }
 
     /// Starts a service as its unit says, and waits until it says that it is ready.
@@ -103,8 +96,7 @@ impl Machine {
         listening.set_read_timeout(Some(BOUND)).unwrap();
         fs::set_permissions(&told, fs::Permissions::from_mode(0o666)).unwrap();
         let log = self.root.path(&format!("/{name}.log"));
-        let mut service = bare("chroot");
-        service.arg(format!("--userspec={user}:{user}")).arg(self.root.path("/"));
+        let mut service = self.root.command(&[&format!("--userspec={user}:{user}")]);
         service.args(says("ExecStart").split(' ')).env("NOTIFY_SOCKET", "/run/notify");
         let file = fs::File::create(&log).unwrap();
         service.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
@@ -113,13 +105,6 @@ impl Machine {
         let heard = listening.recv(&mut said).unwrap_or_else(|error| panic!("{name} is never ready: {error}"));
         assert!(said[..heard].starts_with(b"READY=1"), "{}", String::from_utf8_lossy(&said[..heard]));
     }
-}
-
-/// A program that knows nothing of the test's own surroundings.
-fn bare(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("DEBIAN_FRONTEND", "noninteractive");
-    command
 }
 
 #[test]

@@ -3,20 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
 use kalitka_tests::process::{Process, run_well};
-use kalitka_tests::service_manager::{Kept, ServiceManager, run_by, udp_group};
-use kalitka_tests::site::{BOUND, Site, text};
+use kalitka_tests::service_manager::{ServiceManager, kept_site, lone_hub, run_by};
+use kalitka_tests::site::{BOUND, text};
 use kalitka_tests::tree::root;
 use kalitka_tests::wait::until;
 
 const HOLDERS: u32 = 100;
-const ANY: &str = "127.0.0.1:0";
 
 /// What is let through by the lines `SystemCallFilter=` of `unit`, one after the other: each adds, or takes away after `~`.
 fn let_through(unit: &str) -> BTreeSet<String> {
@@ -81,13 +77,7 @@ fn units_show_the_programs_what_they_read_of_the_machine() {
 
 #[test]
 fn unit_of_the_gateway_forbids_nothing_that_it_does() {
-    let mut site = Site::new(HOLDERS);
-    let (mut udp, address) = udp_group(1);
-    let http = TcpListener::bind(ANY).unwrap();
-    site.listen_at(address, http.local_addr().unwrap());
-    let control = UnixListener::bind(site.path("control")).unwrap();
-    let kept = vec![Kept::Udp(udp.remove(0)), Kept::Tcp(http), Kept::Unix(control)];
-    let manager = ServiceManager::new(kept, &site.path(""));
+    let (site, manager) = kept_site(HOLDERS);
     // The kernel is asked who keeps the clock, and threads are given cores.
     let config = site.configured("[time]\n[journal]\ncore = 0\n");
     let page = fs::read_to_string(&config).unwrap();
@@ -112,14 +102,7 @@ fn unit_of_the_gateway_forbids_nothing_that_it_does() {
 #[test]
 fn unit_of_the_hub_forbids_nothing_that_it_does() {
     let folder = tempfile::tempdir().unwrap();
-    let (state, control) = (folder.path().join("state"), folder.path().join("control"));
-    fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
-    let page = format!(
-        "state = {state:?}\n[quic]\nlisten = \"{ANY}\"\n[http]\nlisten = \"{ANY}\"\n[control]\nsocket = {control:?}\n"
-    );
-    let config = folder.path().join("hub.toml");
-    fs::write(&config, page).unwrap();
-    run_well("kalitka-hub", ["pki", "init", "--config", text(&config)]);
+    let config = lone_hub(folder.path());
     let manager = ServiceManager::new(Vec::new(), folder.path());
     let calls = folder.path().join("calls");
     let hub = manager.start_under(&traced(&calls), "kalitka-hub", &run_by(&config));

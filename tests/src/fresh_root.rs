@@ -47,11 +47,17 @@ impl FreshRoot {
 
     /// Runs `program` in it.
     pub fn run(&self, program: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        self.command(&[]).arg(program).args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What enters it by `chroot` with `options`, and knows nothing of the test's own surroundings; who is run there comes behind.
+    #[must_use]
+    pub fn command(&self, options: &[&str]) -> Command {
         let mut chroot = Command::new("chroot");
-        chroot.arg(self.path("/")).arg(program).args(args).stdin(Stdio::null()).env_clear();
+        chroot.args(options).arg(self.path("/")).env_clear();
         chroot.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         chroot.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
-        chroot.output().unwrap()
+        chroot
     }
 
     /// The same, which must succeed; gives all that was said.

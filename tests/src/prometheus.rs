@@ -41,6 +41,12 @@ pub fn program(name: &str) -> PathBuf {
     folder.join(name)
 }
 
+/// What Grafana makes of a panel's `expression` when `instance` is chosen and one scrapes once a second.
+#[must_use]
+pub fn chosen(expression: &str, instance: &str) -> String {
+    expression.replace("$instance", instance).replace("$__rate_interval", "4s")
+}
+
 /// A running Prometheus that scrapes once a second, and looks at the rules as often.
 #[derive(Debug)]
 pub struct Prometheus {

@@ -1,20 +1,22 @@
 //! What systemd is to a gateway: it binds the sockets, hands them to one process after the other, and listens to what each says.
 
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
-use crate::process::{Process, program};
-use crate::site::{BOUND, text};
+use crate::process::{Process, program, run_well};
+use crate::site::{BOUND, Site, text};
 
 /// Descriptors can be passed on safely only as the first three: a shell puts them where `sd_listen_fds(3)` has them.
 const HAND_OVER: &str = r#"exec 3<&0 4<&1 5<&2 </dev/null >>"$LOG" 2>&1; LISTEN_PID=$$ exec "$@""#;
+const ANY: &str = "127.0.0.1:0";
 /// So many can be handed over.
 const HANDED_MAX: usize = 3;
 
@@ -45,7 +47,7 @@ impl Kept {
 pub struct ServiceManager {
     kept: Vec<Kept>,
     told: UnixDatagram,
-    folder: std::path::PathBuf,
+    folder: PathBuf,
 }
 
 impl ServiceManager {
@@ -116,8 +118,41 @@ impl ServiceManager {
     /// The log of all its processes.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("service.log")).unwrap_or_default()
+        fs::read_to_string(self.folder.join("service.log")).unwrap_or_default()
     }
+}
+
+/// A building of `holders` holders whose gateway has all its sockets from a manager that keeps them.
+///
+/// # Panics
+/// When the system gives none.
+#[must_use]
+pub fn kept_site(holders: u32) -> (Site, ServiceManager) {
+    let mut site = Site::new(holders);
+    let (mut udp, address) = udp_group(1);
+    let http = TcpListener::bind(ANY).unwrap();
+    site.listen_at(address, http.local_addr().unwrap());
+    let control = UnixListener::bind(site.path("control")).unwrap();
+    let kept = vec![Kept::Udp(udp.remove(0)), Kept::Tcp(http), Kept::Unix(control)];
+    let manager = ServiceManager::new(kept, &site.path(""));
+    (site, manager)
+}
+
+/// The configuration of a hub in `folder` that has its keys, on free ports.
+///
+/// # Panics
+/// When they cannot be made.
+#[must_use]
+pub fn lone_hub(folder: &Path) -> PathBuf {
+    let (state, control) = (folder.join("state"), folder.join("control"));
+    DirBuilder::new().mode(0o700).create(&state).unwrap();
+    let page = format!(
+        "state = {state:?}\n[quic]\nlisten = \"{ANY}\"\n[http]\nlisten = \"{ANY}\"\n[control]\nsocket = {control:?}\n"
+    );
+    let config = folder.join("hub.toml");
+    fs::write(&config, page).unwrap();
+    run_well("kalitka-hub", ["pki", "init", "--config", text(&config)]);
+    config
 }
 
 /// UDP sockets that share one free port of this machine, bound one after the other.

@@ -10,8 +10,7 @@ use rustix::io::Errno;
 
 use crate::failure::Failure;
 
-/// The file in the state folder that a running process has locked.
-pub const LOCK_NAME: &str = "lock";
+const LOCK_NAME: &str = "lock";
 
 /// What to do about a folder that is there. `program` is the name of the program, as in all functions here.
 fn owned(program: &str) -> String {
@@ -51,6 +50,16 @@ impl StateFolder {
             error => Failure::at(&path, "lock", &error.into(), "put `state` on a file system that has locks"),
         })?;
         Ok(Self { _lock: lock })
+    }
+}
+
+/// Whether a process has `folder`; nothing when this user may not know. A process that takes it in the moment in which this looks
+/// has to start once more.
+#[must_use]
+pub fn is_taken(folder: &Path) -> Option<bool> {
+    match File::open(folder.join(LOCK_NAME)) {
+        Ok(lock) => Some(flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)),
+        Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(false),
     }
 }
 

@@ -1,22 +1,16 @@
 //! Whether the gateway runs, and as the program that is installed.
 
-use std::fs::File;
-use std::io::ErrorKind;
-
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
 use super::{Finding, Running};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::state::LOCK_NAME;
+use crate::state::is_taken;
 
 const CHECK: &str = "gateway";
 
 pub(super) fn look(config: &Config, asked: &Result<Running, Failure>) -> Finding {
     match asked {
         Ok(running) => of_running(&running.status.version, env!("CARGO_PKG_VERSION")),
-        Err(failure) if is_taken(config) == Some(true) => {
+        Err(failure) if is_taken(&config.state) == Some(true) => {
             let found = format!("it runs, and cannot be asked: {failure}");
             Finding::wrong(CHECK, found, "run this as root or as a member of the group kalitka")
         }
@@ -36,22 +30,15 @@ fn of_running(running: &str, installed: &str) -> Finding {
     Finding::notice(CHECK, found, "`systemctl restart kalitka-gateway`")
 }
 
-/// Whether a process has the state folder; nothing when this user may not know. A gateway that starts in the moment in which this
-/// looks has to start once more.
-fn is_taken(config: &Config) -> Option<bool> {
-    match File::open(config.state.join(LOCK_NAME)) {
-        Ok(lock) => Some(flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)),
-        Err(error) => (error.kind() == ErrorKind::NotFound).then_some(false),
-    }
-}
-
 /// Whether it is known that no gateway runs. Asked over a socket that the service manager keeps, one would be started.
 pub(super) fn stands(config: &Config) -> bool {
-    is_taken(config) == Some(false)
+    is_taken(&config.state) == Some(false)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::super::Verdict;
     use super::super::tests::config;
     use super::*;

@@ -11,13 +11,11 @@ use clap::Parser;
 use kalitka_tests::browser::{Browser, Screen};
 use kalitka_tests::pictures::{Span, draw};
 use kalitka_tests::process::Process;
-use kalitka_tests::prometheus::Prometheus;
+use kalitka_tests::prometheus::{Prometheus, chosen};
 use kalitka_tests::site::{BOUND, text};
 use kalitka_tests::tree::root;
 use kalitka_tests::wait::until;
 
-/// What Grafana takes for its variable at one scrape a second.
-const RATE_INTERVAL: &str = "4s";
 /// Bytes of a picture.
 const PICTURE_MAX: u64 = 200_000;
 /// How much of the run the page's pictures wait for: gateway and hub have been killed and are back.
@@ -50,12 +48,12 @@ fn main() {
     photograph(&browser, &gateway, &options.out);
     until("the demo's end", wait + BOUND, || (begun.elapsed() >= wait).then_some(()));
     let span = Span { from, to: now(), step: 1.0 };
-    let chosen =
-        |expression: &str| expression.replace("$instance", &gateway).replace("$__rate_interval", RATE_INTERVAL);
     let note = format!("{} s of the demo, as Prometheus has seen them; drawn by make pictures", wait.as_secs());
     for name in ["building", "fleet"] {
         let dashboard = fs::read(root().join(format!("deploy/grafana/{name}.json"))).unwrap();
-        let picture = draw(&serde_json::from_slice(&dashboard).unwrap(), &prometheus, span, &note, chosen);
+        let picture = draw(&serde_json::from_slice(&dashboard).unwrap(), &prometheus, span, &note, |asked: &str| {
+            chosen(asked, &gateway)
+        });
         fs::write(options.out.join(format!("{name}.svg")), picture).unwrap();
     }
     drop(prometheus);
