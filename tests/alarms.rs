@@ -13,7 +13,7 @@ use kalitka_tests::prometheus::{Prometheus, chosen, program, rules_folder};
 use kalitka_tests::random::seed;
 use kalitka_tests::site::{BOUND, Site};
 use kalitka_tests::tree::root;
-use kalitka_tests::wait::until;
+use kalitka_tests::wait::{until, until_or};
 use serde_json::Value;
 
 const CASES: [&str; 3] = ["rules_test.yml", "rules_hours_test.yml", "rules_days_test.yml"];
@@ -125,6 +125,15 @@ fn selectors_are_found_with_each_of_their_values() {
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 
+/// Those of `asked` to which nothing is said however long one waits: a rate is there from its target's second scrape on.
+fn unanswered(prometheus: &Prometheus, mut asked: BTreeSet<String>) -> BTreeSet<String> {
+    until_or(BOUND, || {
+        asked.retain(|expression| prometheus.query(expression).is_empty());
+        asked.is_empty().then_some(())
+    });
+    asked
+}
+
 #[test]
 fn real_prometheus_finds_what_every_rule_and_panel_asks_for_and_no_alert_fires_on_a_good_day() {
     let mut city = City::of(Site::new(HOLDERS));
@@ -146,16 +155,13 @@ fn real_prometheus_finds_what_every_rule_and_panel_asks_for_and_no_alert_fires_o
         let all = !rules.is_empty() && rules.iter().all(|rule| rule["health"] != "unknown");
         (all && !prometheus.query("kalitka:denied:ratio5m > 0").is_empty()).then_some(rules)
     });
-    let mut missing = BTreeSet::new();
-    for rule in &rules {
-        assert_eq!(rule["health"], "ok", "{rule:#}");
-        let asked = selectors(rule["query"].as_str().unwrap());
-        missing.extend(asked.into_iter().filter(|selector| prometheus.query(selector).is_empty()));
-    }
-    assert!(missing.is_empty(), "rules ask for what nobody says: {missing:?}");
+    rules.iter().for_each(|rule| assert_eq!(rule["health"], "ok", "{rule:#}"));
+    let asked = rules.iter().flat_map(|rule| selectors(rule["query"].as_str().unwrap()));
+    let missing = unanswered(&prometheus, asked.collect());
+    assert!(missing.is_empty(), "rules ask for what nobody says: {missing:#?}");
     let dashboards = DASHBOARDS.map(dashboard);
     let asked = dashboards.iter().flat_map(panels).flat_map(expressions).map(|asked| chosen(asked, city.site.http()));
-    let empty: Vec<String> = asked.filter(|expression| prometheus.query(expression).is_empty()).collect();
+    let empty = unanswered(&prometheus, asked.collect());
     assert!(empty.is_empty(), "panels that show nothing: {empty:#?}");
     assert!(crowd.receipted() > 0 && crowd.fares().wrong == 0);
     // The ports that were made up are the only thing amiss.
