@@ -292,34 +292,3 @@ fn socket_unit_binds_what_the_configuration_has_as_it_is_installed() {
     assert_eq!(page["udp"]["workers"].as_integer(), Some(1));
     assert_eq!(binds("ListenStream"), [says("http", "listen"), says("control", "socket")]);
 }
-
-#[test]
-fn container_is_built_from_what_there_is_and_runs_as_the_unit_does() {
-    let page = fs::read_to_string(root().join("deploy/Containerfile")).unwrap();
-    let unit = fs::read_to_string(root().join("deploy/kalitka-gateway.service")).unwrap();
-    let joined = page.replace("\\\n", " ");
-    let steps: Vec<&str> = joined.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    for step in steps.iter().filter_map(|step| step.strip_prefix("COPY ")) {
-        let words: Vec<&str> = step.split_whitespace().collect();
-        let (sources, _) = words.split_at(words.len() - 1);
-        if words[0].starts_with("--from=") {
-            let stage = format!(" AS {}", words[0].trim_start_matches("--from="));
-            assert!(steps.iter().any(|line| line.starts_with("FROM ") && line.ends_with(&stage)), "{step}");
-            continue;
-        }
-        for source in sources.iter().filter(|word| !word.starts_with("--")) {
-            assert!(root().join(source).exists(), "COPY {source}");
-        }
-    }
-    let last = |word: &str| steps.iter().rev().find_map(|step| step.strip_prefix(word)).unwrap();
-    let started: Vec<String> = serde_json::from_str(last("ENTRYPOINT ")).unwrap();
-    let arguments: Vec<String> = serde_json::from_str(last("CMD ")).unwrap();
-    let by_unit = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    assert_eq!([started, arguments].concat().join(" "), by_unit);
-    assert!(!last("USER ").starts_with("0") && last("USER ") != "root");
-    let healthy = last("HEALTHCHECK ");
-    assert!(healthy.contains("CMD [\"/usr/bin/kalitka-gateway\""), "no shell is there to ask: {healthy}");
-    let toolchain = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
-    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")).unwrap().trim_end_matches('"');
-    assert!(joined.contains(&format!("rust:{channel}")), "the toolchain is {channel}");
-}
