@@ -177,6 +177,39 @@ fn device_that_says_it_has_no_secure_channel_is_not_spoken_to_without() {
 }
 
 #[test]
+fn device_that_says_who_it_is_when_something_else_was_asked_is_not_believed() {
+    // Enrolled: in the steps of the handshake. In a window: where capabilities are asked for in the clear, too.
+    let window = World::new(38_400, vec![Device::new(address(0), None, None)], vec![Peripheral::new(0, Scbk::DEFAULT)]);
+    for (mut world, installs) in [(World::enrolled(38_400, 1), false), (window, true)] {
+        if installs {
+            world.bus.device_mut(0).unwrap().install(key(9), ms(3000));
+        }
+        let mut identity = Vec::new();
+        world.mangle = Box::new(move |reply| {
+            let frame = Frame::parse(&reply).unwrap();
+            if frame.code == 0x45 && identity.is_empty() {
+                identity = frame.data.to_vec();
+            }
+            if frame.code == 0x45 || frame.block.is_some_and(Block::has_mac) {
+                return vec![(Duration::ZERO, reply)];
+            }
+            // Of the right number and with the right block, just before the device's own answer.
+            let header = frame.header;
+            let forged = Peripheral::new(0, key(1)).reply(header.sequence, header.check, frame.block, 0x45, &identity);
+            vec![(Duration::ZERO, [forged, reply].concat())]
+        });
+        run(&mut world, ms(2000));
+        let sent = world.sent.iter().map(|(_, frame)| Frame::parse(frame).unwrap());
+        let asked: Vec<_> =
+            sent.filter(|frame| !frame.block.is_some_and(Block::has_mac)).map(|frame| frame.code).collect();
+        let who = asked.iter().filter(|code| **code == 0x61).count();
+        let told = whats(&world).iter().filter(|what| matches!(what, What::Identity(_))).count();
+        assert_eq!((told, faults(&world, Fault::Unexpected)), (who, (asked.len() - who) as u64), "{asked:x?}");
+        assert!(asked.contains(&0x62) == installs && state(&world, 0) == State::Online, "{asked:x?}");
+    }
+}
+
+#[test]
 fn changed_capabilities_raise_an_alarm_and_do_not_become_the_pinned_ones() {
     let mut world = World::enrolled(38_400, 1);
     run(&mut world, ms(500));
