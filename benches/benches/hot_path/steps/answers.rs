@@ -189,14 +189,21 @@ fn ping() -> Step {
 fn report() -> Step {
     Step::new(
         "a report taken",
-        |stage| (Pair::new(stage.view(Size::SixteenThousand)), 0),
-        |(pair, number)| {
+        |stage| {
+            // Its holder was let in: what a pass follows is looked for.
+            let mut pair = Pair::new(stage.view(Size::SixteenThousand));
+            let ask = pair.ask(card(1));
+            let mut asked = pair.sealed(&[Message::Ask(ask)]);
+            pair.handle(&mut asked);
+            (pair, ask.request, 0)
+        },
+        |(pair, request, number)| {
             *number += 1;
             let report = Report {
                 log: LogId(1),
                 number: *number,
                 boot: BootId(1),
-                request: 1,
+                request: *request,
                 age_ms: 3,
                 count: 0,
                 kind: ReportKind::Passed,
@@ -208,7 +215,7 @@ fn report() -> Step {
             };
             pair.sealed(&[Message::Report(report)])
         },
-        |(pair, _), datagram| pair.handle(datagram),
+        |(pair, ..), datagram| pair.handle(datagram),
         |outcome| *outcome == Outcome::Silent,
     )
 }
