@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use kalitka_process::output::print;
 use zeroize::Zeroizing;
 
 use crate::adoption::Standing;
@@ -365,16 +366,6 @@ fn uplink_text(uplink: &UplinkStatus) -> String {
         (Some(hub), Some(seconds), _) => format!("up for {seconds} s, at {hub}"),
         (_, _, Some(trouble)) => format!("{}: {trouble}", uplink.state),
         _ => uplink.state.clone(),
-    }
-}
-
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // Who reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| {
-            Failure::at(Path::new("standard output"), "write", &error, "give it a place that takes what is printed")
-        }),
     }
 }
 

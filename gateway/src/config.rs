@@ -10,15 +10,14 @@ use kalitka_core::limits::WORKERS_MAX;
 use kalitka_core::{Line, Texts};
 use kalitka_process::age::Age;
 use kalitka_process::logs::Log;
+use kalitka_process::settings;
 use kalitka_snapshot::PublisherKey;
 use serde::Deserialize;
 
-use crate::durable;
 use crate::failure::Failure;
 use crate::limits::{
-    CONFIG_BYTES_MAX, CORE_MAX, ESSENTIAL_LEVELS_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX,
-    PUBLISHERS_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX,
-    STALE_AFTER_DAYS_MAX,
+    CORE_MAX, ESSENTIAL_LEVELS_MAX, JOURNAL_RING, JOURNAL_RING_MAX, JOURNAL_RING_MIN, OPERATORS_MAX, PUBLISHERS_MAX,
+    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFER_BYTES_MAX, RECEIVE_BUFFER_BYTES_MIN, SPIN_US_MAX, STALE_AFTER_DAYS_MAX,
 };
 use crate::osdp::settings as osdp;
 use crate::serial;
@@ -262,28 +261,7 @@ impl Config {
     /// # Errors
     /// [`Failure::Environment`] when it cannot be read, [`Failure::Input`] naming the key that is wrong.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = durable::read_if_there(path, CONFIG_BYTES_MAX)
-            .map_err(|error| {
-                let remedy = "give --config a regular file that the gateway's user may read, of 64 KiB at most";
-                Failure::at(path, "read the configuration", &error, remedy)
-            })?
-            .ok_or_else(|| {
-                let path = path.display();
-                Failure::Environment(format!(
-                    "{path}: there is no such file; correct --config, or begin with a copy of deploy/gateway.example.toml"
-                ))
-            })?;
-        Self::parse(&bytes).map_err(|error| Failure::Input(format!("{}: {}", path.display(), error.trim_end())))
-    }
-
-    /// The configuration in `bytes`; the error names the key and says what to do.
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            format!("the configuration is not UTF-8 from byte {} on; save it as UTF-8", error.valid_up_to() + 1)
-        })?;
-        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        config.check()?;
-        Ok(config)
+        settings::read(path, "gateway", Self::check)
     }
 
     fn check(&self) -> Result<(), String> {

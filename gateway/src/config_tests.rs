@@ -11,6 +11,10 @@ const PLACEHOLDER: &str = "publishers = []";
 const EXECUTIONS: u64 = 100_000;
 const EXECUTIONS_IN_SOAK: u64 = 10_000_000;
 
+fn parse(bytes: &[u8]) -> Result<Config, String> {
+    settings::parse(bytes, Config::check)
+}
+
 fn key() -> String {
     hex::encode(ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key().as_bytes())
 }
@@ -22,8 +26,8 @@ fn example() -> String {
 
 #[test]
 fn example_is_a_valid_configuration_and_trusts_nobody() {
-    assert_eq!(Config::parse(EXAMPLE.as_bytes()).unwrap().publishers().unwrap(), []);
-    let config = Config::parse(example().as_bytes()).unwrap();
+    assert_eq!(parse(EXAMPLE.as_bytes()).unwrap().publishers().unwrap(), []);
+    let config = parse(example().as_bytes()).unwrap();
     assert_eq!(config.publishers().unwrap().len(), 1);
     assert_eq!((config.udp.listen.port(), config.udp.workers, config.snapshots.poll_ms), (4700, 1, 250));
 }
@@ -34,9 +38,9 @@ fn port_of_a_reader_is_no_line_of_devices() {
         let reader = "[[serial]]\nport = \"/dev/ttyS0\"\n";
         format!("{}\n{reader}[[osdp]]\nport = \"{port}\"\n[[osdp.devices]]\naddress = 0\nreader = 101\n", example())
     };
-    let error = Config::parse(lines("/dev/ttyS0").as_bytes()).unwrap_err();
+    let error = parse(lines("/dev/ttyS0").as_bytes()).unwrap_err();
     assert!(error.contains("osdp.port") && error.contains("[[serial]]"), "{error}");
-    assert!(Config::parse(lines("/dev/ttyS1").as_bytes()).is_ok());
+    assert!(parse(lines("/dev/ttyS1").as_bytes()).is_ok());
 }
 
 #[test]
@@ -89,7 +93,7 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
     ];
     for (right, wrong, named, remedy) in cases {
         assert!(EXAMPLE.contains(right), "the example lacks `{right}`");
-        let error = Config::parse(example().replacen(right, wrong, 1).as_bytes()).unwrap_err();
+        let error = parse(example().replacen(right, wrong, 1).as_bytes()).unwrap_err();
         assert!(error.contains(named) && error.contains(remedy), "`{wrong}` gave: {error}");
     }
 }
@@ -98,7 +102,7 @@ fn wrong_values_are_refused_by_name_with_what_to_do() {
 fn each_worker_has_a_core_of_its_own_or_none_has() {
     let with = |workers: u8, cores: &str| {
         let text = example().replacen("workers = 1", &format!("workers = {workers}"), 1);
-        Config::parse(text.replacen("cores = []", &format!("cores = {cores}"), 1).as_bytes())
+        parse(text.replacen("cores = []", &format!("cores = {cores}"), 1).as_bytes())
     };
     for (workers, cores) in [(1, "[1023]"), (2, "[]"), (2, "[1, 0]"), (3, "[7, 8, 9]")] {
         assert!(with(workers, cores).is_ok(), "{workers} {cores}");
@@ -115,7 +119,7 @@ fn each_worker_has_a_core_of_its_own_or_none_has() {
 fn essential_levels_are_pupils_and_staff_unless_told_otherwise_and_bounded() {
     let config = |essential: &str| {
         let text = example().replacen("essential = [\"pupil\", \"staff\"]", essential, 1);
-        Config::parse(text.as_bytes())
+        parse(text.as_bytes())
     };
     assert_eq!(config("").unwrap().time.essential, ["pupil", "staff"]);
     assert_eq!(config("").unwrap().time.trust, Trust::Synchronised);
@@ -130,7 +134,7 @@ fn essential_levels_are_pupils_and_staff_unless_told_otherwise_and_bounded() {
 fn snapshots_are_never_stale_unless_told_otherwise_and_in_ten_years_at_the_latest() {
     let config = |days: &str| {
         let text = example().replacen("stale_after_days = 0", days, 1);
-        Config::parse(text.as_bytes()).map(|config| config.snapshots.stale_after_days)
+        parse(text.as_bytes()).map(|config| config.snapshots.stale_after_days)
     };
     for (days, expected) in [("", 0), ("stale_after_days = 0", 0), ("stale_after_days = 1", 1)] {
         assert_eq!(config(days), Ok(expected));
@@ -143,7 +147,7 @@ fn snapshots_are_never_stale_unless_told_otherwise_and_in_ten_years_at_the_lates
 fn publishers_are_two_keys_at_most() {
     let with = |list: &str| {
         let text = format!("building = 1\nstate = \"/s\"\n[snapshots]\ninbox = \"/i\"\npublishers = {list}\n");
-        Config::parse(text.as_bytes())
+        parse(text.as_bytes())
     };
     let key = key();
     assert!(with(&format!("[\"{key}\"]")).is_ok());
@@ -159,7 +163,7 @@ fn publishers_are_two_keys_at_most() {
 
 #[test]
 fn configuration_that_is_not_utf8_is_refused_with_the_place() {
-    let error = Config::parse(b"building = 17 # \xd8").unwrap_err();
+    let error = parse(b"building = 17 # \xd8").unwrap_err();
     assert!(error.contains("byte 17"), "{error}");
 }
 
@@ -191,7 +195,7 @@ fn assert_within_limits(config: &Config) {
 
 /// Gives whether it is accepted.
 fn assert_refused_or_within_limits(bytes: &[u8]) -> bool {
-    let parsed = Config::parse(bytes);
+    let parsed = parse(bytes);
     match &parsed {
         Ok(config) => assert_within_limits(config),
         Err(error) => assert!(!error.is_empty(), "refused without a word"),

@@ -5,8 +5,6 @@ use std::time::Duration;
 use kalitka_core::limits::READERS_MAX;
 use kalitka_protocol::limits::{COMMAND_BODY_MAX, EVENT_LEN_MAX};
 
-/// Bytes of the configuration file.
-pub(crate) const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 /// Publishers' keys that are configured at a time: the present one and the next.
 pub(crate) const PUBLISHERS_MAX: usize = 2;
 /// Operators' keys that are configured.

@@ -1,9 +1,11 @@
 //! The command line.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use kalitka_process::output::{is_read, print};
 use serde_json::Value;
 
 use crate::cli_pki::DoorCommand;
@@ -147,10 +149,10 @@ impl Events {
         let mut out = io::BufWriter::new(io::stdout());
         let hasty = self.live || self.follow;
         let shown = client::list(&self.place.socket()?, &request, &mut |line| {
-            out.write_all(line.as_bytes()).map_err(cannot_print)?;
-            if hasty { out.flush().map_err(cannot_print) } else { Ok(()) }
+            let written = out.write_all(line.as_bytes()).and_then(|()| if hasty { out.flush() } else { Ok(()) });
+            Ok(if is_read(written)? { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         });
-        shown.and_then(|_| out.flush().map_err(cannot_print))
+        shown.and_then(|()| is_read(out.flush()).map(drop))
     }
 }
 
@@ -229,16 +231,6 @@ fn verify(one: &OneBuilding) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Input(format!("building {}: its history is not complete; see above", one.building)))
-}
-
-/// Prints to standard output.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    io::stdout().write_all(text.as_bytes()).map_err(cannot_print)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-fn cannot_print(error: io::Error) -> Failure {
-    Failure::at(Path::new("standard output"), "write", &error, "give it a place that takes what is printed")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use kalitka_process::output::print;
 use kalitka_protocol::ReaderId;
 use kalitka_protocol::credential::Credential;
 use kalitka_protocol::message::Order;
@@ -11,7 +12,7 @@ use kalitka_protocol::reason::Direction;
 use kalitka_protocol::upstream::{CommandBody, PortalModeCode};
 use serde_json::Value;
 
-use crate::cli::{Asking, print};
+use crate::cli::Asking;
 use crate::cli_pki::{ask, list, text, time};
 use crate::clock::Clock;
 use crate::doors::DoorRequest;

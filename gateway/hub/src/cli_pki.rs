@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use kalitka_process::output::print;
 use serde_json::Value;
 
-use crate::cli::{Asking, ConfigFile, print};
+use crate::cli::{Asking, ConfigFile};
 use crate::cli_command::{CommandCommand, OperatorCommand};
 use crate::clock::Clock;
 use crate::config::Config;

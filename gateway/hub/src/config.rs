@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kalitka_process::age::Age;
 use kalitka_process::logs::Log;
+use kalitka_process::settings;
 use serde::Deserialize;
 
-use crate::durable;
 use crate::failure::Failure;
-use crate::limits::{CONFIG_BYTES_MAX, OPERATORS_MAX, PUBLISHERS_MAX, RENEW_EXPIRED_DAYS_MAX};
+use crate::limits::{OPERATORS_MAX, PUBLISHERS_MAX, RENEW_EXPIRED_DAYS_MAX};
 
 /// What a hub is told once, at its start.
 #[derive(Clone, Debug, Deserialize)]
@@ -111,28 +111,7 @@ impl Config {
     /// # Errors
     /// [`Failure::Environment`] when it cannot be read, [`Failure::Input`] naming the key that is wrong.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = durable::read_if_there(path, CONFIG_BYTES_MAX)
-            .map_err(|error| {
-                let remedy = "give --config a regular file that the hub's user may read, of 64 KiB at most";
-                Failure::at(path, "read the configuration", &error, remedy)
-            })?
-            .ok_or_else(|| {
-                let path = path.display();
-                Failure::Environment(format!(
-                    "{path}: there is no such file; correct --config, or begin with a copy of deploy/hub.example.toml"
-                ))
-            })?;
-        Self::parse(&bytes).map_err(|error| Failure::Input(format!("{}: {}", path.display(), error.trim_end())))
-    }
-
-    /// The configuration in `bytes`; the error names the key and says what to do.
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            format!("the configuration is not UTF-8 from byte {} on; save it as UTF-8", error.valid_up_to() + 1)
-        })?;
-        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        config.check()?;
-        Ok(config)
+        settings::read(path, "hub", Self::check)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -2,13 +2,17 @@ use super::*;
 
 const LEAST: &str = "state = \"/var/lib/kalitka-hub\"\n";
 
+fn parse(bytes: &[u8]) -> Result<Config, String> {
+    settings::parse(bytes, Config::check)
+}
+
 fn refusal(text: &str) -> String {
-    Config::parse(text.as_bytes()).unwrap_err()
+    parse(text.as_bytes()).unwrap_err()
 }
 
 #[test]
 fn little_is_needed_and_the_rest_has_its_defaults() {
-    let config = Config::parse(LEAST.as_bytes()).unwrap();
+    let config = parse(LEAST.as_bytes()).unwrap();
     assert_eq!(config.quic.listen.to_string(), "0.0.0.0:4710");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9471");
     assert_eq!(config.control.socket, Path::new("/run/kalitka-hub/control"));
@@ -19,7 +23,7 @@ fn little_is_needed_and_the_rest_has_its_defaults() {
 #[test]
 fn example_holds() {
     let text = include_str!("../../../deploy/hub.example.toml");
-    Config::parse(text.as_bytes()).unwrap();
+    parse(text.as_bytes()).unwrap();
 }
 
 #[test]

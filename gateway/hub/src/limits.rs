@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use kalitka_protocol::limits::{BODY_MAX, PACE_BYTES_MIN};
 
-/// Bytes of the configuration file.
-pub(crate) const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 /// Publishers' keys that gateways are given: the present one and the next.
 pub(crate) const PUBLISHERS_MAX: usize = 2;
 /// Operators' keys that gateways are given.

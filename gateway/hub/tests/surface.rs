@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{self, BufRead, BufReader, Lines};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -72,6 +72,22 @@ async fn events_are_followed_as_they_are_kept() {
     let (_, csv, _) = hub.command(&["events", "--building", "17", "--csv"]);
     assert!(csv.starts_with("order,hash,") && csv.lines().count() == 7, "{csv}");
     assert_eq!(hub.events(18).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_nobody_reads_on_ends_a_command_and_is_no_failure() {
+    let site = Site::new();
+    let identity = Identity::signed(&site, BUILDING);
+    let hub = site.start();
+    let history = History::of(BUILDING, 7, 5);
+    let (mut gateway, _) = Gateway::hello(&identity, hub.quic, &history, &[]).await;
+    gateway.batch(&history, (1, 5)).await;
+    assert_eq!(gateway.hear().await, Said::Acknowledged(7, 5));
+    for words in [&["events", "--building", "17", "--follow"][..], &["events", "--building", "17"], &["status"]] {
+        let (_, gone) = io::pipe().unwrap();
+        let output = Command::new(BINARY).args(words).args(["--config", &site.config()]).stdout(gone).output().unwrap();
+        assert_eq!(status_and_error(&output), (0, String::new()), "{words:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

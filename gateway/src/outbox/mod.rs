@@ -11,10 +11,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use kalitka_outbox::{Bounds, Opening, Survey, SurveyError};
 use kalitka_protocol::EpochId;
 
-use crate::cli::print;
 use crate::entropy;
 use crate::failure::Failure;
 use crate::journal::machine_id;
+use kalitka_process::output::print;
 use progress::Progress;
 
 /// How a command about an outbox ends.

@@ -4,8 +4,8 @@ use kalitka_outbox::EpochFound;
 use serde::Serialize;
 
 use super::{Ended, Verify, failed, survey};
-use crate::cli::print;
 use crate::failure::Failure;
+use kalitka_process::output::print;
 
 /// What is said of an outbox.
 #[derive(Debug, Serialize)]

@@ -1,6 +1,7 @@
 //! The command line's end of the control socket.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -13,12 +14,15 @@ use crate::doors::DoorRequest;
 use crate::failure::Failure;
 use crate::limits::{CONTROL_PATIENCE, CONTROL_REPLY_MAX};
 
+/// Who takes the lines of a list.
+type Take<'a> = dyn FnMut(&str) -> Result<ControlFlow<()>, Failure> + 'a;
+
 /// Asks the hub behind `socket` for `request`.
 ///
 /// # Errors
 /// [`Failure::Environment`] when nobody answers there, and whatever the hub says was wrong.
 pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
-    ask_any(socket, request, &mut |_| Ok(()))
+    ask_any(socket, request, &mut |_| Ok(ControlFlow::Continue(())))
 }
 
 /// As [`ask`], for what stands beside the core.
@@ -26,26 +30,18 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
 /// # Errors
 /// As [`ask`].
 pub(crate) fn ask_door(socket: &Path, request: &DoorRequest) -> Result<Value, Failure> {
-    ask_any(socket, request, &mut |_| Ok(()))
+    ask_any(socket, request, &mut |_| Ok(ControlFlow::Continue(())))
 }
 
-/// As [`ask`], for a list: `take` gets its lines one by one, as they come.
+/// As [`ask`], for a list: `take` gets its lines one by one, as they come, until it has seen enough.
 ///
 /// # Errors
 /// As [`ask`], and what `take` says.
-pub(crate) fn list(
-    socket: &Path,
-    request: &Request,
-    take: &mut dyn FnMut(&str) -> Result<(), Failure>,
-) -> Result<Value, Failure> {
-    ask_any(socket, request, take)
+pub(crate) fn list(socket: &Path, request: &Request, take: &mut Take<'_>) -> Result<(), Failure> {
+    ask_any(socket, request, take).map(drop)
 }
 
-fn ask_any(
-    socket: &Path,
-    request: &impl Serialize,
-    take: &mut dyn FnMut(&str) -> Result<(), Failure>,
-) -> Result<Value, Failure> {
+fn ask_any(socket: &Path, request: &impl Serialize, take: &mut Take<'_>) -> Result<Value, Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         let hint = "is the hub running, and may you use its socket?";
         Failure::Environment(format!("{}: cannot {what}: {error}; {hint}", socket.display()))
@@ -65,7 +61,9 @@ fn ask_any(
             return Err(failed("hear the whole reply", &"the hub has ended it"));
         }
         if !line.starts_with(Reply::BEGINNING) {
-            take(&line)?;
+            if take(&line)?.is_break() {
+                return Ok(Value::Null);
+            }
             continue;
         }
         match serde_json::from_str(&line).map_err(|error| failed("understand the reply", &error))? {

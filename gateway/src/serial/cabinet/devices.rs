@@ -7,10 +7,10 @@ use kalitka_protocol::limits::OSDP_REPLY_DELAY;
 use kalitka_protocol::osdp::{Address, Line};
 
 use super::listen::{at, runtime};
-use crate::cli::print;
 use crate::failure::Failure;
 use crate::osdp::probe::who_is;
 use crate::serial::port::{self, Parity, Speed};
+use kalitka_process::output::print;
 
 /// Bytes of the question and of its answer, and some to spare.
 const EXCHANGE_BYTES: usize = 40;
