@@ -75,7 +75,7 @@ pub const CLOCK_COAST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const _: () = {
     assert!(CLOCK_BACK_US > CLOCK_JUMP_US);
-    assert!(RANDOM_BITS >= 12);
+    assert!(RANDOM_BITS >= 12 && WORKER_BITS + PLACE_BITS + RANDOM_BITS == u32::BITS);
     assert!(SESSIONS_OF_A_READER < 1 << RANDOM_BITS);
     assert!(ANSWER_LEN_MAX < u8::MAX as usize);
     assert!(HANDSHAKE_LEN <= DATAGRAM_MAX);

@@ -291,6 +291,7 @@ mod tests {
     fn labels_are_distinct_and_places_count_from_zero() {
         let labels: std::collections::BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.label()).collect();
         assert_eq!(labels.len(), DropReason::ALL.len());
+        assert_eq!(Follows::ALL.map(Follows::label), ["nothing", "granted", "denied", "forgotten"]);
         assert!(DropReason::ALL.iter().enumerate().all(|(place, reason)| *reason as usize == place));
     }
 }

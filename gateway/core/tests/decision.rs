@@ -223,6 +223,18 @@ fn one_way_portals_let_pass_their_way_only() {
 }
 
 #[test]
+fn access_elsewhere_is_none_in_either_direction() {
+    for direction in [Direction::Entry, Direction::Exit] {
+        for profile in [profile::ELSEWHERE, profile::NOTHING] {
+            let mut case = Case::new();
+            case.slot().profile = profile;
+            case.ask.direction = direction;
+            assert_eq!(case.verdict(), Verdict::Deny(Denial::NoAccess), "{direction:?} {profile}");
+        }
+    }
+}
+
+#[test]
 fn access_in_one_direction_is_a_wrong_direction_in_the_other() {
     for (rights, granted, denied) in
         [(ENTRY, Direction::Entry, Direction::Exit), (EXIT, Direction::Exit, Direction::Entry)]
