@@ -130,6 +130,8 @@ mod tests {
 
     #[test]
     fn every_default_fits_and_every_line_is_its_own() {
+        let labels = ["granted", "denied", "not_now", "other_way", "show_again", "see_guard"];
+        assert_eq!(Line::ALL.map(Line::label), labels, "a configuration names them so");
         let texts = Texts::default();
         for (place, line) in Line::ALL.into_iter().enumerate() {
             assert_eq!(place, line as usize);

@@ -241,6 +241,26 @@ fn old_session_is_opened_for_10_s_and_answered_in_the_new_one() {
 }
 
 #[test]
+fn number_that_no_session_of_the_reader_has_is_unknown_whichever_it_has() {
+    let (mut rig, mut reader) = (Rig::new(), TestReader::new(101));
+    let assert_unknown = |rig: &mut Rig, reader: &mut TestReader| {
+        // Of the same place at the same worker: the random bits alone tell it from its neighbour.
+        let mut datagram = reader.seal(&[PING]);
+        datagram[7] ^= 0x80;
+        assert_eq!(rig.take(reader.address, &datagram), dropped(DropReason::UnknownSession));
+    };
+    rig.shake_hands(&mut reader);
+    assert_unknown(&mut rig, &mut reader);
+    rig.connect(&mut reader);
+    assert_unknown(&mut rig, &mut reader);
+    rig.connect(&mut reader);
+    assert_unknown(&mut rig, &mut reader);
+    rig.pass(OLD_SESSION_LIFE);
+    rig.shake_hands(&mut reader);
+    assert_unknown(&mut rig, &mut reader);
+}
+
+#[test]
 fn replayed_counter_is_dropped() {
     let (mut rig, mut reader) = (Rig::new(), TestReader::new(101));
     rig.connect(&mut reader);
