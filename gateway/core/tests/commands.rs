@@ -247,6 +247,9 @@ fn commands_end_with_the_key_of_their_reader() {
     assert_eq!(command(&mut rig, ReaderId(104), 6, MINUTE / 2), Ok(()));
     rig.pass(MINUTE / 2);
     assert!(rig.poll().1.contains(&given_up(104, 6)));
+    // And whoever kept its key kept its command, until that one's own moment.
+    rig.pass(MINUTE / 2);
+    assert!(rig.poll().1.contains(&given_up(103, 7)));
 }
 
 #[test]

@@ -421,4 +421,7 @@ fn oversized_and_foreign_datagrams_are_dropped_by_name() {
     for (datagram, reason) in table {
         assert_eq!(rig.take(elsewhere(), datagram), dropped(reason), "{datagram:02x?}");
     }
+    let mut longest = [0; DATAGRAM_MAX];
+    longest[..2].copy_from_slice(&[3, 1]);
+    assert_eq!(rig.take(elsewhere(), &longest), dropped(DropReason::UnknownSession), "not too long");
 }

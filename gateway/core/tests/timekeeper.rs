@@ -172,6 +172,9 @@ fn time_that_was_good_stays_so_without_a_word_until_the_clock_is_set() {
     assert_eq!(rig.step(SECOND / 2).wait(HOUR).read(), (0, Good), "what nobody vouches for is not followed");
     assert_eq!(rig.step(SECOND / 2 + 1).wait(HOUR).read(), (0, Held), "however small its steps");
     assert_eq!(rig.jumps(), 0);
+    let mut near = Rig::new(T, Vouched);
+    near.read();
+    assert_eq!(near.says(Nobody).step(SECOND).wait(HOUR).read(), (0, Good), "a second is not far yet");
     let mut set = Rig::new(T, Vouched);
     set.read();
     assert_eq!(set.says(Nobody).step(3 * HOUR).wait(SECOND).read(), (0, Held), "tomorrow is not now");

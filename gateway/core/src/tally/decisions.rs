@@ -95,6 +95,23 @@ mod tests {
 
     use super::*;
 
+    fn decided(verdict: Verdict, portal: Option<u16>) -> Decision {
+        let (credential, holder, profile, generation, hold_open_ms) = (None, None, None, 1, 0);
+        Decision { verdict, credential, holder, profile, portal, generation, hold_open_ms }
+    }
+
+    #[test]
+    fn every_verdict_is_counted_by_itself() {
+        let grants = Grant::ALL.iter().map(|&grant| Verdict::Grant(grant));
+        let all: Vec<Verdict> = grants.chain(Denial::ALL.iter().map(|&denial| Verdict::Deny(denial))).collect();
+        let tally = DecisionTally::new();
+        for (times, &verdict) in (1..).zip(&all) {
+            (0..times).for_each(|_| tally.count(&decided(verdict, None)));
+        }
+        let counted = all.iter().map(|&verdict| tally.verdict(verdict).get());
+        assert!(counted.eq(1..=all.len() as u64));
+    }
+
     #[test]
     fn every_decision_is_counted_at_one_portal_and_those_beyond_the_limit_together() {
         let limit = u16::try_from(PORTALS_COUNTED_MAX).unwrap();
@@ -113,8 +130,7 @@ mod tests {
                 [outcomes.denied.get(), outcomes.granted.get()].map(|count| count + tally.verdict(verdict).get())
             };
             let before = counted();
-            let (credential, holder, profile, generation, hold_open_ms) = (None, None, None, 1, 0);
-            tally.count(&Decision { verdict, credential, holder, profile, portal, generation, hold_open_ms });
+            tally.count(&decided(verdict, portal));
             let more = if verdict.is_grant() { [1, 2] } else { [2, 1] };
             assert_eq!(counted(), [before[0] + more[0], before[1] + more[1]], "{portal:?}");
         }

@@ -108,6 +108,18 @@ mod tests {
     }
 
     #[test]
+    fn every_sample_is_counted_in_its_bucket_and_in_the_sum() {
+        let histogram = Histogram::new();
+        histogram.record(Duration::from_nanos(256));
+        histogram.record(Duration::from_nanos(257));
+        histogram.record_times(Duration::from_secs(2), 3);
+        let held: Vec<u64> = (0..Histogram::BUCKETS).map(|bucket| histogram.bucket(bucket)).collect();
+        assert_eq!((held[0], held[1], held[Histogram::BUCKETS - 1]), (1, 1, 3));
+        assert_eq!((histogram.count(), held.iter().sum()), (5, 5));
+        assert_eq!((histogram.sum_ns(), histogram.bucket(Histogram::BUCKETS)), (6_000_000_513, 0));
+    }
+
+    #[test]
     fn bounds_rise_by_a_quarter_at_most() {
         let bounds: Vec<u64> = (0..Histogram::BUCKETS).map_while(Histogram::upper_bound_ns).collect();
         let (len, last) = (bounds.len(), bounds[Histogram::BUCKETS - 2]);
