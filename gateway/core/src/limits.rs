@@ -85,5 +85,6 @@ const _: () = {
     assert!(COMMANDS_MAX <= EFFECTS_MAX);
     assert!(COMMAND_REPEAT.as_millis() < COMMAND_AGE_MAX.as_millis());
     assert!(PLAN_SECONDS_MAX >= WEEK_SECONDS);
+    assert!(READERS_REMEMBERED >= 2 * READERS_MAX);
     assert!(PULSE_MIN.as_millis() < PING_INTERVAL.as_millis() && PULSE_MAX.as_millis() < 2 * PING_INTERVAL.as_millis());
 };

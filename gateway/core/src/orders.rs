@@ -41,16 +41,6 @@ pub enum OverlayEntry {
     },
 }
 
-impl OverlayEntry {
-    /// The number of its command.
-    #[must_use]
-    pub const fn number(&self) -> u64 {
-        match self {
-            Self::Credential { number, .. } | Self::Mode { number, .. } => *number,
-        }
-    }
-}
-
 /// There is no place for another order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -418,6 +418,25 @@ fn safety_alone_comes_back_from_its_bytes() {
     assert!(matches!(Safety::from_bytes(&odd), Err(Malformed::Value(_))));
 }
 
+#[test]
+fn only_the_mode_that_is_configured_for_all_has_no_command() {
+    let (closed, one) = (Some(PortalMode::Closed), Some(READER));
+    for (reader, mode, is_taken) in
+        [(None, closed, true), (one, closed, false), (None, None, false), (one, None, false)]
+    {
+        let mut safety = Safety::default();
+        safety.order(OverlayEntry::Mode { reader, mode, number: 7 }).unwrap();
+        let mut bytes = Vec::new();
+        safety.to_bytes(&mut bytes);
+        // The number is the last field.
+        let number = bytes.len() - 8;
+        bytes[number..].fill(0);
+        let taken = Safety::from_bytes(&bytes);
+        assert_eq!(taken.is_ok(), is_taken, "{reader:?} {mode:?}");
+        assert!(is_taken || taken == Err(Malformed::Value("command number")));
+    }
+}
+
 /// What stands on disks. Bytes of a version are never changed here: another layout is another version.
 #[test]
 fn version_1_lies_on_disk_as_it_always_did() {
