@@ -30,6 +30,10 @@ fn known_wiegand_frames() {
         (24, 0xff_ffff, "0 111111111111 111111111111 1"),
         // Facility 12, card 34567: 0000 1100 1000 | 0111 0000 0111.
         (24, 12 << 16 | 34567, "1 000011001000 011100000111 1"),
+        // No bit of the lower half stands under the first parity.
+        (24, 4, "0 000000000000 000000000100 0"),
+        (32, 4, "0 0000000000000000 0000000000000100 0"),
+        (35, 4, "0 00000000000000000 0 00000000000000100 0"),
         (32, 0x0000_0001, "0 0000000000000000 0000000000000001 0"),
         (32, 0x8000_0000, "1 1000000000000000 0000000000000000 1"),
         (32, 0xffff_ffff, "0 1111111111111111 1111111111111111 1"),
@@ -44,6 +48,15 @@ fn known_wiegand_frames() {
         let shape = Shape::ALL.iter().copied().find(|shape| shape.cut_bits() == Some(bits)).unwrap();
         let set = ShapeSet::default().with(shape);
         assert_eq!(set.interpret(&read).ok(), Credential::from_number(shape, number));
+    }
+}
+
+#[test]
+fn set_holds_each_shape_that_was_put_into_it_however_often() {
+    let mut set = ShapeSet::default();
+    for (count, &shape) in (1..).zip(Shape::ALL) {
+        set = set.with(shape).with(shape);
+        assert_eq!((set.bits().count_ones(), ShapeSet::from_bits(set.bits())), (count, set), "{shape:?}");
     }
 }
 

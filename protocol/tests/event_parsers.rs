@@ -237,6 +237,9 @@ proptest! {
         let header = EventHeader { building, epoch, number, wall_us, monotonic_us, gateway_boot, quality, jumped };
         let event = Event { header, body: Body::Unknown { kind, bytes: &body } };
         let bytes = written(|out| event.emit(out));
+        let mut room = vec![0; bytes.len()];
+        assert!(event.emit(&mut Writer::new(&mut room)).is_ok() && room == bytes, "it needs as much as it is long");
+        assert_eq!(event.emit(&mut Writer::new(&mut room[1..])), Err(NoRoom));
         prop_assert_eq!(Event::parse(&bytes), Ok(event));
         prop_assert_eq!(chain(&[1; 32], &bytes), chain_all(&[1; 32], &bytes).unwrap().0);
     }
