@@ -51,6 +51,7 @@ fn container_is_built_from_what_there_is_and_runs_as_the_unit_does() {
             assert!(root().join(source).exists(), "COPY {source}");
         }
     }
+    assert_eq!((last("COPY"), last("VOLUME")), (format!("--from=build {IMAGE} /"), STATE.to_owned()));
     let unit = fs::read_to_string(root().join("deploy/kalitka-gateway.service")).unwrap();
     let by_unit = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     assert_eq!([words(&last("ENTRYPOINT")), words(&last("CMD"))].concat().join(" "), by_unit);
@@ -90,7 +91,7 @@ impl Container {
         mount(&["--bind", text(&image), text(&image)]);
         mount(&["-t", "proc", "proc", text(&proc)]);
         for folder in [volume, run] {
-            // An engine takes a new volume's owner and mode from the image.
+            // An engine takes a new volume's owner and mode from the image; the other folder's are given on its command line.
             let as_made = folder.metadata().unwrap();
             let (owner, group, mode) = (as_made.uid(), as_made.gid(), as_made.mode() & 0o7777);
             let options = format!("uid={owner},gid={group},mode={mode:o}");
@@ -127,7 +128,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn image_holds_the_program_and_its_libraries_decides_as_nobody_on_a_read_only_root_and_ends_when_told() {
+fn image_holds_the_program_and_its_libraries_adopts_as_nobody_on_a_read_only_root_and_ends_when_told() {
     let container = Container::built();
     let held = names(&container.machine.path(IMAGE));
     let foreign: Vec<&String> =

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use kalitka_process::output::{is_read, print};
+use kalitka_process::output::{is_read, print, print_part};
 use serde_json::Value;
 
 use crate::cli_pki::DoorCommand;
@@ -143,8 +143,8 @@ impl Events {
         } else {
             Request::Events { building: self.building, after: self.after, follow: self.follow, format }
         };
-        if format == Format::Csv {
-            print(CSV_HEADER)?;
+        if format == Format::Csv && !print_part(CSV_HEADER)? {
+            return Ok(());
         }
         let mut out = io::BufWriter::new(io::stdout());
         let hasty = self.live || self.follow;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use kalitka_process::output::print;
+use kalitka_process::output::{print, print_part};
 use serde_json::Value;
 
 use crate::cli::{Asking, ConfigFile};
@@ -264,7 +264,9 @@ pub(crate) fn list(
             return if last.is_none() && !asking.json { print(none) } else { Ok(()) };
         };
         let line = |entry: &Value| if asking.json { format!("{entry}\n") } else { shown(entry) };
-        print(&entries.iter().map(line).collect::<String>())?;
+        if !print_part(&entries.iter().map(line).collect::<String>())? {
+            return Ok(());
+        }
         last = Some(newest.clone());
     }
 }

@@ -83,9 +83,12 @@ async fn that_nobody_reads_on_ends_a_command_and_is_no_failure() {
     let (mut gateway, _) = Gateway::hello(&identity, hub.quic, &history, &[]).await;
     gateway.batch(&history, (1, 5)).await;
     assert_eq!(gateway.hear().await, Said::Acknowledged(7, 5));
-    for words in [&["events", "--building", "17", "--follow"][..], &["events", "--building", "17"], &["status"]] {
+    let events = ["events", "--building", "17"];
+    for more in [&["--follow"][..], &[], &["--csv", "--live"]] {
+        let words = [&events, more].concat();
         let (_, gone) = io::pipe().unwrap();
-        let output = Command::new(BINARY).args(words).args(["--config", &site.config()]).stdout(gone).output().unwrap();
+        let output =
+            Command::new(BINARY).args(&words).args(["--config", &site.config()]).stdout(gone).output().unwrap();
         assert_eq!(status_and_error(&output), (0, String::new()), "{words:?}");
     }
 }

@@ -5,12 +5,20 @@ use std::path::Path;
 
 use crate::failure::Failure;
 
-/// Prints `text`. That whoever reads it has seen enough is no failure.
+/// Prints `text`. That whoever reads it has seen enough is no failure; a key or token that nobody took is asked for anew.
 ///
 /// # Errors
 /// [`Failure::Environment`] when standard output takes nothing.
 pub fn print(text: &str) -> Result<(), Failure> {
-    is_read(io::stdout().write_all(text.as_bytes())).map(drop)
+    print_part(text).map(drop)
+}
+
+/// Prints a part of something longer; says whether somebody reads on.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_part(text: &str) -> Result<bool, Failure> {
+    is_read(io::stdout().write_all(text.as_bytes()))
 }
 
 /// Whether somebody still reads standard output, after what a write to it came to.

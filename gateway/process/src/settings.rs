@@ -8,7 +8,7 @@ use crate::durable;
 use crate::failure::Failure;
 
 /// Bytes of a configuration file at most.
-pub const CONFIG_BYTES_MAX: u64 = 64 * 1024;
+const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 
 /// The configuration of `program` in the file at `path`, which `check` has found right.
 ///

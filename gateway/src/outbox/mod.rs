@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use kalitka_outbox::{Bounds, Opening, Survey, SurveyError};
+use kalitka_process::output::print;
 use kalitka_protocol::EpochId;
 
 use crate::entropy;
 use crate::failure::Failure;
 use crate::journal::machine_id;
-use kalitka_process::output::print;
 use progress::Progress;
 
 /// How a command about an outbox ends.

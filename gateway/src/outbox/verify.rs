@@ -1,11 +1,11 @@
 //! `outbox verify`: whether everything is whole, and what is not.
 
 use kalitka_outbox::EpochFound;
+use kalitka_process::output::print;
 use serde::Serialize;
 
 use super::{Ended, Verify, failed, survey};
 use crate::failure::Failure;
-use kalitka_process::output::print;
 
 /// What is said of an outbox.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use fastrand::Rng;
 use kalitka_benches::Pair;
 use kalitka_benches::pair::from;
-use kalitka_core::{Opened, Opening, Outcome, Output};
+use kalitka_core::{Effect, Opened, Opening, Outcome, Output};
 use kalitka_protocol::limits::INITIATION_INTERVAL_MIN;
 use kalitka_protocol::message::{Message, Ping, Report, ReportKind};
 use kalitka_protocol::reason::Direction;
@@ -195,6 +195,10 @@ fn report() -> Step {
             let ask = pair.ask(card(1));
             let mut asked = pair.sealed(&[Message::Ask(ask)]);
             pair.handle(&mut asked);
+            let (_, _, out) = pair.parts();
+            let is_grant =
+                |effect: &Effect| matches!(effect, Effect::Decided(asked) if asked.decision.verdict.is_grant());
+            assert!(out.effects().iter().any(is_grant));
             (pair, ask.request, 0)
         },
         |(pair, request, number)| {

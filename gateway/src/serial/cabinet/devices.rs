@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kalitka_process::output::print;
 use kalitka_protocol::limits::OSDP_REPLY_DELAY;
 use kalitka_protocol::osdp::{Address, Line};
 
@@ -10,7 +11,6 @@ use super::listen::{at, runtime};
 use crate::failure::Failure;
 use crate::osdp::probe::who_is;
 use crate::serial::port::{self, Parity, Speed};
-use kalitka_process::output::print;
 
 /// Bytes of the question and of its answer, and some to spare.
 const EXCHANGE_BYTES: usize = 40;

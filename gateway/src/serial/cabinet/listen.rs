@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use kalitka_process::output::print;
 use tokio::io::AsyncReadExt;
 use tokio::signal::ctrl_c;
 use tokio::time::sleep;
@@ -15,7 +16,6 @@ use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::limits::LINE_READ_BYTES;
 use crate::serial::port::{self, Parity, Speed};
-use kalitka_process::output::print;
 
 /// Speeds that a probe tries, the likeliest first.
 pub(super) const BAUDS: [u32; 8] = [115_200, 9600, 38_400, 57_600, 19_200, 230_400, 460_800, 921_600];

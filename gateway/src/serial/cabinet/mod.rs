@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, value_parser};
+use kalitka_process::output::print;
 
 use super::port::{Parity, Speed};
 use crate::failure::Failure;
 use crate::limits::{BAUD_MAX, BAUD_MIN, MONITOR_SECONDS_MAX, OSDP_BAUDS};
-use kalitka_process::output::print;
 
 /// The exit status of a probe that has understood nothing.
 const NOTHING_UNDERSTOOD: u8 = 5;
