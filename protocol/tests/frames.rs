@@ -166,6 +166,23 @@ fn line_without_delimiters_takes_no_memory_and_is_told_of_once() {
 }
 
 #[test]
+fn whole_frame_of_a_datagram_that_is_too_long_by_one_byte_is_oversized() {
+    let framed_by_hand = |len: usize| {
+        // Without a zero, so that groups are full ones but for the last.
+        let mut bodies = (1..=255u8).map(|last| [&vec![7; len - 1][..], &[last]].concat());
+        let body = bodies.find_map(|datagram| {
+            let body = [&datagram[..], &crc32c(&datagram).to_le_bytes()].concat();
+            (!body.contains(&0)).then_some(body)
+        });
+        let groups = body.unwrap();
+        let groups = groups.chunks(254).map(|group| [&[u8::try_from(group.len() + 1).unwrap()], group].concat());
+        [&[0][..], &groups.collect::<Vec<_>>().concat(), &[0]].concat()
+    };
+    assert!(matches!(deframed([&framed_by_hand(DATAGRAM_MAX)[..]])[..], [Ok(_)]));
+    assert_eq!(deframed([&framed_by_hand(DATAGRAM_MAX + 1)[..]]), [Err(Fault::Oversized)]);
+}
+
+#[test]
 fn reset_forgets_half_a_frame() {
     let whole = framed(&[7; 64]);
     let (mut deframer, mut got) = (Deframer::new(), Vec::new());
