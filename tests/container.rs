@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kalitka_tests::fresh_root::FreshRoot;
+use kalitka_tests::fresh_root::{FreshRoot, mount};
 use kalitka_tests::process::{Process, program};
 use kalitka_tests::site::{BOUND, Site, text};
 use kalitka_tests::tree::root;
@@ -106,11 +106,6 @@ impl Container {
         command.args(["chroot", &format!("--userspec={}", self.user), IMAGE]).args(words).stdin(Stdio::null());
         command
     }
-}
-
-fn mount(args: &[&str]) {
-    let output = Command::new("mount").args(args).output().unwrap();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The names of all files below `folder`, without where they are.

@@ -28,12 +28,12 @@ impl FreshRoot {
         fs::create_dir_all(&layers).unwrap();
         fs::create_dir_all(&at).unwrap();
         // Of its own file system, because layers in memory can be laid over any other.
-        well("mount", &["-t", "tmpfs", "tmpfs", text(&layers)]);
+        mount(&["-t", "tmpfs", "tmpfs", text(&layers)]);
         let (upper, work) = (layers.join("upper"), layers.join("work"));
         fs::create_dir(&upper).unwrap();
         fs::create_dir(&work).unwrap();
         let options = format!("lowerdir=/,upperdir={},workdir={}", text(&upper), text(&work));
-        well("mount", &["-t", "overlay", "overlay", "-o", &options, text(&at)]);
+        mount(&["-t", "overlay", "overlay", "-o", &options, text(&at)]);
         fs::create_dir_all(root.path("/dev")).unwrap();
         fs::write(root.path("/dev/null"), "").unwrap();
         root
@@ -109,8 +109,11 @@ impl Drop for FreshRoot {
     }
 }
 
-/// Runs a program of this machine, which must succeed.
-fn well(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+/// Mounts something on this machine; what is mounted in a [`FreshRoot`] goes with it.
+///
+/// # Panics
+/// When it fails.
+pub fn mount(args: &[&str]) {
+    let output = Command::new("mount").args(args).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "mount {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
