@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kalitka_tests::fresh_root::{FreshRoot, mount};
-use kalitka_tests::process::{Process, program};
+use kalitka_tests::fresh_root::FreshRoot;
+use kalitka_tests::process::{Process, program, well};
 use kalitka_tests::site::{BOUND, Site, text};
 use kalitka_tests::tree::root;
 use kalitka_tests::wait::until;
@@ -88,16 +88,16 @@ impl Container {
         let (proc, run, volume) = (image.join("proc"), image.join("run/kalitka"), image.join(&STATE[1..]));
         fs::create_dir(&proc).unwrap();
         // Only what is mounted by itself can be made read-only.
-        mount(&["--bind", text(&image), text(&image)]);
-        mount(&["-t", "proc", "proc", text(&proc)]);
+        well("mount", &["--bind", text(&image), text(&image)]);
+        well("mount", &["-t", "proc", "proc", text(&proc)]);
         for folder in [volume, run] {
             // An engine takes a new volume's owner and mode from the image; the other folder's are given on its command line.
             let as_made = folder.metadata().unwrap();
             let (owner, group, mode) = (as_made.uid(), as_made.gid(), as_made.mode() & 0o7777);
             let options = format!("uid={owner},gid={group},mode={mode:o}");
-            mount(&["-t", "tmpfs", "tmpfs", "-o", &options, text(&folder)]);
+            well("mount", &["-t", "tmpfs", "tmpfs", "-o", &options, text(&folder)]);
         }
-        mount(&["-o", "remount,ro,bind", text(&image)]);
+        well("mount", &["-o", "remount,ro,bind", text(&image)]);
     }
 
     /// `words` run in the image by its user.

@@ -8,9 +8,9 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Instant;
 
-use kalitka_tests::fresh_root::{FreshRoot, mount};
+use kalitka_tests::fresh_root::FreshRoot;
 use kalitka_tests::packages::{BROUGHT, brought, build};
-use kalitka_tests::process::Process;
+use kalitka_tests::process::{Process, well};
 use kalitka_tests::site::{BOUND, Site, text};
 use kalitka_tests::tree::root;
 use kalitka_tests::wait::until;
@@ -35,7 +35,7 @@ impl Machine {
         build(built.path(), None);
         let root = FreshRoot::new();
         assert!(!brought(&root, built.path()).is_empty());
-        mount(&["-t", "proc", "proc", text(&root.path("/proc"))]);
+        well("mount", &["-t", "proc", "proc", text(&root.path("/proc"))]);
         let hosts = fs::read_to_string("/etc/hosts").unwrap();
         fs::write(root.path("/etc/hosts"), format!("{hosts}\n127.0.0.1 hub.example.org\n")).unwrap();
         Self { root, services: Vec::new(), token: String::new(), said: String::new() }

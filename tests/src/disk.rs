@@ -11,6 +11,9 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, seek};
 
+use crate::process::well;
+use crate::site::text;
+
 /// Copies of an image until one is of one moment.
 const COPIES_MAX: u32 = 50;
 
@@ -130,15 +133,4 @@ fn copy_data(from: &Path, to: &Path) {
             assert!(copied > 0, "{} has become shorter", from.display());
         }
     }
-}
-
-/// Runs a program of the system, which must succeed.
-fn well(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; deploy/setup-debian installs it"));
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }

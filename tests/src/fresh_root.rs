@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::process::well;
 use crate::site::text;
 
 /// The root. Dropped, it is gone with all that was done in it.
@@ -28,12 +29,12 @@ impl FreshRoot {
         fs::create_dir_all(&layers).unwrap();
         fs::create_dir_all(&at).unwrap();
         // Of its own file system, because layers in memory can be laid over any other.
-        mount(&["-t", "tmpfs", "tmpfs", text(&layers)]);
+        well("mount", &["-t", "tmpfs", "tmpfs", text(&layers)]);
         let (upper, work) = (layers.join("upper"), layers.join("work"));
         fs::create_dir(&upper).unwrap();
         fs::create_dir(&work).unwrap();
         let options = format!("lowerdir=/,upperdir={},workdir={}", text(&upper), text(&work));
-        mount(&["-t", "overlay", "overlay", "-o", &options, text(&at)]);
+        well("mount", &["-t", "overlay", "overlay", "-o", &options, text(&at)]);
         fs::create_dir_all(root.path("/dev")).unwrap();
         fs::write(root.path("/dev/null"), "").unwrap();
         root
@@ -107,13 +108,4 @@ impl Drop for FreshRoot {
             let _ = Command::new("umount").arg("-l").arg(layer).stderr(Stdio::null()).status();
         }
     }
-}
-
-/// Mounts something on this machine; what is mounted in a [`FreshRoot`] goes with it.
-///
-/// # Panics
-/// When it fails.
-pub fn mount(args: &[&str]) {
-    let output = Command::new("mount").args(args).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "mount {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -83,6 +83,16 @@ pub fn run_well(name: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -
     out.into_owned()
 }
 
+/// Runs a program of the system, which must succeed.
+///
+/// # Panics
+/// When it does not, or is not there.
+pub fn well(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; deploy/setup-debian installs it"));
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A running program. Dropped, it is killed and waited for.
 #[derive(Debug)]
 pub struct Process {
