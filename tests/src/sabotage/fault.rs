@@ -1,5 +1,7 @@
 //! One line that breaks a promise, and the test that must notice.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -33,23 +35,45 @@ impl Fault {
             times => Err(format!("{}: `{}` stands {times} times in {}, not once", self.name, self.line, self.file)),
         }
     }
+}
 
-    /// The arguments by which cargo runs the named test, and nothing else.
+/// What cargo builds and runs as one: a package's integration test, or its unit tests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Suite {
+    package: String,
+    target: Option<String>,
+}
+
+impl Suite {
+    /// The suite that has the test of `fault`.
     #[must_use]
-    pub fn cargo_test(&self) -> Vec<String> {
-        let mut args = vec!["test".to_owned(), "--locked".into(), "--package".into(), self.package.clone()];
+    pub fn of(fault: &Fault) -> Self {
+        Self { package: fault.package.clone(), target: fault.target.clone() }
+    }
+
+    /// The arguments by which cargo runs the `tests` of this suite, and nothing else.
+    #[must_use]
+    pub fn cargo_test(&self, tests: &BTreeSet<&str>) -> Vec<String> {
+        let mut args = vec!["test", "--locked", "--package", &self.package];
         match &self.target {
-            Some(target) => args.extend(["--test".to_owned(), target.clone()]),
-            None if self.is_of_a_program() => args.push("--bins".to_owned()),
-            None => args.push("--lib".to_owned()),
+            Some(target) => args.extend(["--test", target]),
+            None if self.is_of_a_program() => args.push("--bins"),
+            None => args.push("--lib"),
         }
-        args.extend(["--".to_owned(), "--exact".into(), self.test.clone()]);
-        args
+        args.extend(["--", "--exact"]);
+        args.extend(tests);
+        args.into_iter().map(str::to_owned).collect()
     }
 
     /// Whether the package is a program and has no library to test.
     fn is_of_a_program(&self) -> bool {
         matches!(self.package.as_str(), "kalitka-gateway" | "kalitka-hub" | "kalitka-tools")
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.package, self.target.as_deref().unwrap_or("unit tests"))
     }
 }
 
@@ -116,15 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_named_test_is_run() {
+    fn only_the_named_tests_are_run() {
         let mut fault = parse(LIST).unwrap().remove(0);
-        assert_eq!(
-            fault.cargo_test().join(" "),
-            "test --locked --package kalitka-outbox --lib -- --exact tests::synced"
-        );
+        let run = |fault: &Fault| Suite::of(fault).cargo_test(&["tests::synced", "tests::told"].into()).join(" ");
+        assert_eq!(run(&fault), "test --locked --package kalitka-outbox --lib -- --exact tests::synced tests::told");
         fault.target = Some("system".into());
-        assert!(fault.cargo_test().join(" ").contains("--test system --"));
+        assert!(run(&fault).contains("--test system --"));
         (fault.target, fault.package) = (None, "kalitka-hub".into());
-        assert!(fault.cargo_test().contains(&"--bins".to_owned()));
+        assert!(run(&fault).contains(" --bins "));
     }
 }

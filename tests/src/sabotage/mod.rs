@@ -8,6 +8,6 @@ mod fault;
 mod verdict;
 mod workshop;
 
-pub use fault::{Fault, faults};
+pub use fault::{Fault, Suite, faults};
 pub use verdict::Verdict;
 pub use workshop::Workshop;

@@ -13,6 +13,8 @@ pub enum Verdict {
     NotCompiled,
     /// The test did not end in its time.
     Hung,
+    /// The test does not pass as the code stands: its failing proves nothing.
+    FailsAnyway,
 }
 
 impl Verdict {
@@ -27,7 +29,7 @@ impl Verdict {
             Self::Caught
         } else if printed.contains("error: could not compile") {
             Self::NotCompiled
-        } else if printed.lines().any(|line| line.contains("1 passed; 0 failed")) {
+        } else if all_passed(1, printed) {
             Self::Missed
         } else {
             Self::NotRun
@@ -43,13 +45,30 @@ impl Verdict {
             Self::NotRun => "NO SUCH TEST",
             Self::NotCompiled => "DOES NOT COMPILE",
             Self::Hung => "HUNG",
+            Self::FailsAnyway => "FAILS WITHOUT THE FAULT",
         }
     }
 }
 
+/// Whether what cargo printed is of a run in which so many tests ran and passed.
+#[must_use]
+pub(super) fn all_passed(tests: usize, printed: &str) -> bool {
+    printed.lines().any(|line| line.starts_with(&format!("test result: ok. {tests} passed; 0 failed")))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Verdict;
+    use super::{Verdict, all_passed};
+
+    #[test]
+    fn tests_have_passed_when_all_have_run_and_none_has_failed() {
+        let of = |summary: &str| all_passed(2, &format!("test a ... ok\ntest result: {summary}; 0 ignored\n"));
+        assert!(of("ok. 2 passed; 0 failed"));
+        for summary in ["ok. 1 passed; 0 failed", "FAILED. 2 passed; 1 failed", "ok. 12 passed; 0 failed"] {
+            assert!(!of(summary), "{summary}");
+        }
+        assert!(!all_passed(2, "error: could not compile `x` (lib) due to 1 previous error\n"));
+    }
 
     #[test]
     fn run_is_read_as_what_it_is() {

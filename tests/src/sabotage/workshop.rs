@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::fault::Fault;
-use super::verdict::Verdict;
+use super::fault::{Fault, Suite};
+use super::verdict::{Verdict, all_passed};
 use crate::process::cargo;
 use crate::wait::until_or;
 
@@ -60,29 +60,33 @@ impl Workshop {
         let whole = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let spoilt = fault.put_into(&whole)?;
         fs::write(&path, spoilt).map_err(|error| format!("{}: {error}", path.display()))?;
-        let verdict = self.run(fault);
+        let ended = self.run(&Suite::of(fault), &[fault.test.as_str()].into());
         fs::write(&path, whole).map_err(|error| format!("{}: {error}", path.display()))?;
-        verdict
+        Ok(if ended? { Verdict::of(&fault.test, &self.printed()) } else { Verdict::Hung })
     }
 
-    /// Runs the fault's test as the copy stands.
+    /// Whether the `tests` of `suite` pass as the copy stands.
     ///
     /// # Errors
     /// When cargo cannot be run.
-    pub fn run(&self, fault: &Fault) -> Result<Verdict, String> {
+    pub fn passes(&self, suite: &Suite, tests: &BTreeSet<&str>) -> Result<bool, String> {
+        Ok(self.run(suite, tests)? && all_passed(tests.len(), &self.printed()))
+    }
+
+    /// Runs `tests` as the copy stands; says whether the run ended in its time.
+    fn run(&self, suite: &Suite, tests: &BTreeSet<&str>) -> Result<bool, String> {
         let log = self.target.with_extension("log");
         let file = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let errors = file.try_clone().map_err(|error| error.to_string())?;
         let mut cargo = cargo();
-        cargo.args(fault.cargo_test()).current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        cargo.args(suite.cargo_test(tests)).current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
         cargo.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
         let mut child = cargo.spawn().map_err(|error| format!("cargo: {error}"))?;
-        if until_or(RUN_MAX, || child.try_wait().ok().flatten()).is_none() {
+        let ended = until_or(RUN_MAX, || child.try_wait().ok().flatten()).is_some();
+        if !ended {
             end_group(&mut child);
-            return Ok(Verdict::Hung);
         }
-        let printed = fs::read(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-        Ok(Verdict::of(&fault.test, &String::from_utf8_lossy(&printed)))
+        Ok(ended)
     }
 
     /// What the last run printed.
