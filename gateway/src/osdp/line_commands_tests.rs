@@ -12,7 +12,7 @@ fn line(runtime: &Runtime, folder: &Path) -> Line {
         gateway: "127.0.0.1:9".parse().unwrap(),
         keys: Arc::new(Published::new(None)),
         keeper: std::sync::mpsc::sync_channel(1).0,
-        last_commands: Arc::new(LastCommands::open(folder.join("osdp.commands")).unwrap()),
+        last_commands: Arc::new(LastCommands::open(folder.join("osdp.commands"), std::iter::once(101)).unwrap()),
         boots: Boots::of(&[]),
         tally: OsdpTally::new(),
     };

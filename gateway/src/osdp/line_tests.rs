@@ -44,7 +44,7 @@ fn rig() -> Rig {
         gateway: gateway.local_addr().unwrap(),
         keys: Arc::new(Published::new(None)),
         keeper,
-        last_commands: Arc::new(LastCommands::open(folder.path().join("osdp.commands")).unwrap()),
+        last_commands: Arc::new(LastCommands::open(folder.path().join("osdp.commands"), std::iter::once(101)).unwrap()),
         boots: Boots::of(&[]),
         tally: OsdpTally::new(),
     };

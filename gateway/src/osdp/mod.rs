@@ -227,5 +227,6 @@ pub(crate) fn open_keys(state: &Path) -> Result<DeviceKeys, Failure> {
 /// As [`LastCommands::open`].
 pub(crate) fn open_commands(state: &Path, lines: &[Settings]) -> Result<LastCommands, Failure> {
     let path = state.join(commands::FILE_NAME);
-    if lines.is_empty() { Ok(LastCommands::none(path)) } else { LastCommands::open(path) }
+    let readers = lines.iter().flat_map(|line| line.devices.iter().map(|device| device.reader));
+    if lines.is_empty() { Ok(LastCommands::none(path)) } else { LastCommands::open(path, readers) }
 }

@@ -245,7 +245,7 @@ impl Seat {
             return tracing::error!(
                 reader,
                 id,
-                "a command to an OSDP reader is not done: the disk has not taken its number"
+                "a command to an OSDP reader is not done: its number was not kept, or not in time"
             );
         }
         self.hands.obey(now, at, command.order, out);
