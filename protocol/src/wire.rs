@@ -131,12 +131,6 @@ impl<'a> Cursor<'a> {
         core::mem::take(&mut self.rest)
     }
 
-    /// Bytes that are left.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.rest.len()
-    }
-
     /// Whether every byte has been read.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

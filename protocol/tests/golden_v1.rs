@@ -297,6 +297,7 @@ fn reasons_have_their_codes_and_unknown_denials_stay_denials() {
 
 // SPEC 12.1 a new kind is no new version
 // SPEC 12.2 the limits are the numbers of the page
+// SPEC 4.12 so are those of the next session
 #[test]
 fn limits_are_those_of_the_page() {
     use kalitka_protocol::limits::*;
@@ -308,6 +309,7 @@ fn limits_are_those_of_the_page() {
     let seconds = [SESSION_AGE_MAX, OLD_SESSION_LIFE, ASK_AGE_MAX, COMMAND_AGE_MAX].map(|age| age.as_secs());
     assert_eq!(seconds, [86_400, 10, 2, 3]);
     assert_eq!(INITIATION_INTERVAL_MIN.as_millis(), 100);
+    assert_eq!((SESSION_DATAGRAMS_MARGIN, SESSION_AGE_MARGIN.as_secs()), (65_536, 60));
     assert_eq!((EVENT_HEADER_LEN, EVENT_LEN_MAX, HOLDER_MAX, SOFTWARE_VERSION_MAX), (48, 4096, 16, 64));
     assert_eq!((BODY_MAX, EARLIER_EPOCHS_MAX, POSITION_ENTRIES_MAX, BATCH_EVENTS_MAX), (1_048_576, 15, 16, 1_048_424));
     assert_eq!((COMMAND_BODY_MIN, COMMAND_BODY_MAX, LIVE_LEN_MAX, SNAPSHOT_LEN_MAX), (8, 1024, 1200, 1_073_741_824));

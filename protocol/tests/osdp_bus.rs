@@ -99,16 +99,18 @@ fn silent_device_is_offline_after_eight_seconds_and_back_within_two_of_its_retur
 }
 
 #[test]
-fn all_devices_of_a_line_may_be_lost_at_the_same_moment() {
+fn all_devices_of_a_line_may_be_lost_at_the_same_moment_each_with_a_release() {
     let mut world = World::enrolled(115_200, u8::try_from(OSDP_DEVICES_MAX).unwrap());
     run(&mut world, ms(3000));
     assert!((0..OSDP_DEVICES_MAX).all(|place| state(&world, place) == State::Online));
     world.devices.iter_mut().for_each(|device| device.has_power = false);
+    (0..OSDP_DEVICES_MAX).for_each(|place| world.act(place, RELEASE).unwrap());
     // The line has been held up.
     world.now += OSDP_OFFLINE_AFTER;
     run(&mut world, ms(1000));
     let lost = whats(&world).into_iter().filter(|what| *what == What::Offline).count();
     assert_eq!((lost, faults(&world, Fault::EventLost)), (OSDP_DEVICES_MAX, 0));
+    assert_eq!(releases_lost(&world).len(), OSDP_DEVICES_MAX);
 }
 
 #[test]

@@ -43,6 +43,7 @@ fn device_without_key_is_refused_with_an_alarm_until_a_window_gives_it_one() {
     assert!(world.devices[0].key.is(&Scbk::DEFAULT));
     let until = world.now + ms(10_000);
     world.bus.device_mut(0).unwrap().install(key(9), until);
+    assert!(world.bus.devices()[0].is_installing());
     run(&mut world, ms(1000));
     assert_eq!(state(&world, 0), State::Online);
     assert!(world.devices[0].key.is(&key(9)));

@@ -7,11 +7,12 @@ mod support;
 use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::osdp::card::card;
 use kalitka_protocol::osdp::command::{Blink, Colour, Switch, Text};
-use kalitka_protocol::osdp::frame::{Header, emit};
+use kalitka_protocol::osdp::deframer::Dropped;
+use kalitka_protocol::osdp::frame::{Front, Header, emit, front};
 use kalitka_protocol::osdp::reply::{Raw, Refusal};
 use kalitka_protocol::osdp::secure::{Challenge, DeviceCryptogram, NotOpened, accept, answer};
 use kalitka_protocol::osdp::{Act, Address, Block, Check, Command, Deframer, Frame, Reply, Scbk, Sequence};
-use kalitka_protocol::wire::Writer;
+use kalitka_protocol::wire::{Malformed, Writer};
 use proptest::prelude::*;
 use support::frames_by_trying;
 
@@ -164,6 +165,35 @@ fn blocks_are_taken_only_in_their_length_kind_and_direction() {
 }
 
 #[test]
+fn frame_that_is_wrong_names_the_field() {
+    let secured =
+        |data: usize| emitted(header(1, true, 1, Check::Crc), Some(Block::Encrypted), 0x50, &vec![7; data + 4]);
+    assert!(Frame::parse(&secured(16)).is_ok());
+    for data in [0, 15, 17] {
+        assert_eq!(Frame::parse(&secured(data)), Err(Malformed::Value("data length")), "{data}");
+    }
+    for (block, field) in [([2, 0x99], "security block type"), ([4, 0x15], "security block length")] {
+        let mut frame = emitted(header(1, false, 1, Check::Crc), Some(Block::Authentic), 0x60, &[7; 4]);
+        frame[5..7].copy_from_slice(&block);
+        let end = frame.len() - 2;
+        let crc = crc16_slowly(&frame[..end]);
+        frame[end..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Frame::parse(&frame), Err(Malformed::Value(field)));
+    }
+}
+
+#[test]
+fn header_of_a_frame_is_none_when_the_frame_would_be_too_short_or_too_long() {
+    for (control, least) in [(0x00, 7), (0x04, 8), (0x08, 9), (0x0c, 10)] {
+        for len in (0..20).chain(1430..1450) {
+            let [low, high] = u16::to_le_bytes(len);
+            let expected = if (least..=1440).contains(&len) { Front::Partial } else { Front::Nothing };
+            assert_eq!(front(&[0x53, 1, low, high, control]), expected, "{control:#x} {len}");
+        }
+    }
+}
+
+#[test]
 fn replies_are_taken_only_in_their_length() {
     let table: [(u8, &[usize]); 9] = [
         (0x40, &[0]),
@@ -295,6 +325,34 @@ fn found(stream: &[u8], chunks: impl Fn(usize) -> usize) -> Vec<Vec<u8>> {
         take(&mut deframer);
     }
     found
+}
+
+#[test]
+fn what_a_deframer_drops_is_counted_to_the_byte_and_told_once() {
+    let whole = commanded(5, 2, Check::Crc, &Command::Poll);
+    let mut spoilt = whole.clone();
+    spoilt[7] ^= 1;
+    let mut deframer = Deframer::new();
+    assert!(!deframer.is_within());
+    assert!(deframer.push(&[&[1, 2, 3], &whole[..], &spoilt, &whole[..4]].concat()).is_empty());
+    assert!(deframer.next().is_some() && deframer.is_within());
+    assert_eq!(deframer.take_dropped(), Dropped { bytes: 3, frames: 0 });
+    assert!(deframer.next().is_none() && deframer.is_within());
+    assert_eq!(deframer.take_dropped(), Dropped { bytes: 8, frames: 1 });
+    deframer.clear();
+    assert!(!deframer.is_within());
+    assert_eq!(deframer.take_dropped(), Dropped { bytes: 4, frames: 0 });
+    assert!(deframer.push(&whole).is_empty() && deframer.next().is_some());
+    assert!(!deframer.is_within(), "a frame that was given is not waited for");
+    assert_eq!(deframer.take_dropped(), Dropped::default());
+}
+
+#[test]
+fn deframer_gives_back_what_it_has_no_room_for() {
+    let mut deframer = Deframer::new();
+    // The header of the longest frame.
+    assert!(deframer.push(&[0x53, 5, 0xa0, 5, 4]).is_empty());
+    assert_eq!(deframer.push(&[0; 1440]), [0; 5]);
 }
 
 /// The bytes of a frame, made anew from what was read of it.

@@ -23,6 +23,7 @@ const LINE: Line = Line { baud: 38_400 };
 const ACK: u8 = 0x40;
 const NAK: u8 = 0x41;
 const NOT_SECURED: [u8; 1] = [6];
+const NOT_DONE: [u8; 1] = [9];
 
 fn about() -> About {
     About {
@@ -355,6 +356,25 @@ fn command_is_repeated_without_being_done_again_and_one_replayed_later_is_refuse
     }
     assert_eq!(refused, [vec![4], NOT_SECURED.to_vec()]);
     assert!(!device.is_open(), "a frame that is not authentic ends the channel");
+}
+
+#[test]
+fn device_says_how_it_stands_when_it_is_asked_and_has_no_more_than_it_has() {
+    let (mut device, mut panel) = open();
+    device.set_input(2, true);
+    assert_eq!(panel.ask(&mut device, &Command::Poll).0, ACK, "an input that it does not have is no news");
+    device.set_input(1, true);
+    let release = |number| Command::Act(Act::Output { number, switch: Switch::OnForATime, tenths: 50 });
+    for (command, code, data) in [
+        (Command::LocalStatus, 0x48, &[0, 0][..]),
+        (Command::InputStatus, 0x49, &[0, 1]),
+        (Command::OutputStatus, 0x4a, &[0]),
+        (Command::ReaderStatus, 0x4b, &[0]),
+        (release(0), ACK, &[]),
+        (release(1), NAK, &NOT_DONE),
+    ] {
+        assert_eq!(panel.ask(&mut device, &command), (code, data.to_vec()), "{command:?}");
+    }
 }
 
 #[test]

@@ -26,6 +26,20 @@ fn emitted(message: &Message<'_>) -> Vec<u8> {
     buffer[..len].to_vec()
 }
 
+#[test]
+fn what_is_wrong_is_said_with_the_fields_name() {
+    for (wrong, said) in [
+        (Malformed::Truncated("ask"), "the bytes end inside ask"),
+        (Malformed::Value("mode"), "mode holds a value that is not allowed"),
+        (Malformed::Trailing("page"), "bytes are left over after page"),
+        (Malformed::Version, "this is of another version"),
+        (Malformed::UnknownType, "the datagram is of no known type"),
+    ] {
+        assert_eq!(wrong.to_string(), said);
+    }
+    assert_eq!(NoRoom.to_string(), "the buffer is too short");
+}
+
 fn with_page<T>(texts: &[String], then: impl FnOnce(&Message<'_>) -> T) -> T {
     let entry = |(state, text)| ListEntry { reference: 7, state, text };
     let entries: Vec<_> = (0..).zip(texts.iter().map(String::as_str)).map(entry).collect();

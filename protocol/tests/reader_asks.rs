@@ -9,8 +9,8 @@ use kalitka_protocol::limits::{
     ANSWER_LEN, ASKS_OUTSTANDING, DATAGRAM_MAX, HANDSHAKE_LEN, MESSAGE_HEADER_LEN, PLAINTEXT_MAX, SESSION_AGE_MAX,
     TEXT_MAX,
 };
-use kalitka_protocol::message::{ListEntries, ListKind, ListPage, ListStatus, Message};
-use kalitka_protocol::reader::{Dropped, NotAsked};
+use kalitka_protocol::message::{ListEntries, ListKind, ListPage, ListStatus, Message, ReportKind};
+use kalitka_protocol::reader::{Dropped, Happening, NotAsked};
 use kalitka_protocol::reason::{Direction, FallBack};
 use kalitka_protocol::replay::Replayed;
 use kalitka_protocol::{ReaderId, Stamp};
@@ -239,6 +239,25 @@ fn sixty_four_asks_are_outstanding_and_no_more() {
     assert_eq!(datagrams.len(), ASKS_OUTSTANDING.div_ceil(answers), "packed so that all answers fit in one datagram");
     world.say(&grant(64));
     assert_eq!(ask(&mut world), 65);
+}
+
+// SPEC 5.7 912 bytes for a list ask, 84 for an ask, 20 for a report
+#[test]
+fn datagram_asks_no_more_than_can_be_answered_in_one() {
+    for (asks, reports, datagrams) in [(3, 0, 1), (4, 0, 2), (2, 4, 1), (2, 5, 2)] {
+        let mut world = Small::connected();
+        world.reader.ask_list(card(), ListKind::Children, 0, world.now).unwrap();
+        for _ in 0..asks {
+            ask(&mut world);
+        }
+        for _ in 0..reports {
+            let (kind, direction) = (ReportKind::Passed, Some(Direction::Entry));
+            let happening = Happening { kind, direction, request: None, input: 0, unasked: true, card: Some(card()) };
+            world.reader.report(world.now, happening).unwrap();
+        }
+        let sent = std::iter::from_fn(|| world.transmit()).count();
+        assert_eq!(sent, datagrams, "{asks} asks and {reports} reports");
+    }
 }
 
 #[test]

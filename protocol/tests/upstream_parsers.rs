@@ -131,6 +131,16 @@ fn batch_ends_at_its_limit() {
     assert_eq!(Batch::parse(&bytes), Err(Malformed::Value("events length")));
 }
 
+#[test]
+fn message_behind_another_says_its_own_length() {
+    let bytes = written(|out| {
+        message(200, out, |out| out.put(&[1; 5]))?;
+        message(201, out, |out| out.put(&[2; 7]))
+    });
+    let second = Head::parse(bytes[MESSAGE_HEAD_LEN + 5..].first_chunk().unwrap());
+    assert_eq!(second, Ok(Head { kind: 201, len: 7 }));
+}
+
 // SPEC 15.2 another version, too long
 #[test]
 fn heads_out_of_their_range_are_malformed() {

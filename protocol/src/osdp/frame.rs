@@ -9,8 +9,6 @@ use crate::wire::{Cursor, Malformed, NoRoom, Writer};
 pub const START: u8 = 0x53;
 /// Bytes of a MAC as they travel: the first of sixteen.
 pub const MAC_LEN: usize = 4;
-/// Bytes of the shortest frame: header, code and checksum.
-pub const FRAME_MIN: usize = OSDP_HEADER_LEN + 2;
 
 const REPLY: u8 = 0x80;
 const CONTROL_CRC: u8 = 0x04;
@@ -75,21 +73,15 @@ pub enum Check {
 impl Check {
     /// Bytes of it.
     #[must_use]
-    pub const fn len(self) -> usize {
+    pub const fn size(self) -> usize {
         match self {
             Self::Crc => 2,
             Self::Sum => 1,
         }
     }
 
-    /// Never: a frame has one or the other.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        false
-    }
-
     fn holds(self, frame: &[u8]) -> bool {
-        let (body, check) = frame.split_at(frame.len().saturating_sub(self.len()));
+        let (body, check) = frame.split_at(frame.len().saturating_sub(self.size()));
         match self {
             Self::Crc => check == CRC.checksum(body).to_le_bytes(),
             Self::Sum => check == [sum(body)],
@@ -217,7 +209,7 @@ impl<'a> Frame<'a> {
         if !header.check.holds(bytes) {
             return Err(Malformed::Value("frame check"));
         }
-        let body = bytes.get(OSDP_HEADER_LEN..bytes.len() - header.check.len()).unwrap_or_default();
+        let body = bytes.get(OSDP_HEADER_LEN..bytes.len() - header.check.size()).unwrap_or_default();
         let mut cursor = Cursor::new(body);
         let block = if has_block { Some(Block::parse(&mut cursor, header.is_reply)?) } else { None };
         let code = cursor.u8("code")?;
@@ -226,7 +218,7 @@ impl<'a> Frame<'a> {
         if block.is_some_and(Block::has_mac) {
             let (rest, last) = data.split_last_chunk::<MAC_LEN>().ok_or(Malformed::Truncated("MAC"))?;
             (data, mac) = (rest, *last);
-            covered = &bytes[..bytes.len() - header.check.len() - MAC_LEN];
+            covered = &bytes[..bytes.len() - header.check.size() - MAC_LEN];
         }
         let is_whole = match block {
             Some(Block::Encrypted) => !data.is_empty() && data.len().is_multiple_of(16),
@@ -254,7 +246,7 @@ fn parse_header(bytes: &[u8]) -> Result<(Header, bool), Malformed> {
     }
     let check = if control & CONTROL_CRC != 0 { Check::Crc } else { Check::Sum };
     let has_block = control & CONTROL_BLOCK != 0;
-    if !(OSDP_HEADER_LEN + 1 + check.len() + usize::from(has_block) * 2..=OSDP_FRAME_MAX).contains(&len) {
+    if !(OSDP_HEADER_LEN + 1 + check.size() + usize::from(has_block) * 2..=OSDP_FRAME_MAX).contains(&len) {
         return Err(Malformed::Value("frame length"));
     }
     let sequence = Sequence(control & SEQUENCE);
@@ -303,7 +295,7 @@ pub fn emit(header: Header, block: Option<Block>, code: u8, data: &[u8], out: &m
         Some(_) => 2,
         None => 0,
     };
-    let len = OSDP_HEADER_LEN + block_len + 1 + data.len() + header.check.len();
+    let len = OSDP_HEADER_LEN + block_len + 1 + data.len() + header.check.size();
     emit_covered(&mut writer, header, block, code, data, len)?;
     header.check.put(&mut writer)?;
     Ok(writer.len())

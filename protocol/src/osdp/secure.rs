@@ -265,7 +265,7 @@ impl Channel {
             before = *block;
         }
         let block = if data.is_empty() { Block::Authentic } else { Block::Encrypted };
-        let len = OSDP_HEADER_LEN + 2 + 1 + padded_len + MAC_LEN + header.check.len();
+        let len = OSDP_HEADER_LEN + 2 + 1 + padded_len + MAC_LEN + header.check.size();
         let mut writer = Writer::new(out.get_mut(..len).ok_or(NoRoom)?);
         emit_covered(&mut writer, header, Some(block), code, &padded[..padded_len], len)?;
         let mac = self.keys.chained(&self.theirs, writer.written());
@@ -279,7 +279,7 @@ impl Channel {
     /// # Errors
     /// [`NoRoom`] when it does not fit.
     pub fn seal_open(&mut self, header: Header, code: u8, data: &[u8], out: &mut [u8]) -> Result<usize, NoRoom> {
-        let len = OSDP_HEADER_LEN + 2 + 1 + data.len() + MAC_LEN + header.check.len();
+        let len = OSDP_HEADER_LEN + 2 + 1 + data.len() + MAC_LEN + header.check.size();
         let mut writer = Writer::new(out.get_mut(..len).ok_or(NoRoom)?);
         emit_covered(&mut writer, header, Some(Block::Authentic), code, data, len)?;
         let mac = self.keys.chained(&self.theirs, writer.written());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kalitka_protocol::osdp::command::Switch;
 use kalitka_protocol::osdp::device::State;
-use kalitka_protocol::osdp::frame::{self, Header, emit};
+use kalitka_protocol::osdp::frame::{Header, emit};
 use kalitka_protocol::osdp::secure::{Answered, Channel, accept, answer};
 use kalitka_protocol::osdp::{
     Act, Address, Alarm, Block, Bus, Check, Device, Event, Fault, Frame, Line, Scbk, Sequence, Step, What,
@@ -338,7 +338,7 @@ impl World {
 pub(crate) fn frames_by_trying(stream: &[u8]) -> Vec<Vec<u8>> {
     let (mut place, mut found) = (0, Vec::new());
     while place < stream.len() {
-        let ends = place + frame::FRAME_MIN..=stream.len().min(place + 1440);
+        let ends = place + 7..=stream.len().min(place + 1440);
         let frame = ends.map(|end| &stream[place..end]).find(|bytes| Frame::parse(bytes).is_ok());
         match frame {
             Some(frame) => {

@@ -1,0 +1,100 @@
+//! What becomes of one exchange with a device: how long it took, how often it was tried, what is counted of it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failed test")]
+
+#[path = "support/osdp.rs"]
+mod support;
+
+use std::time::Duration;
+
+use kalitka_protocol::limits::OSDP_TRIES_MAX;
+use kalitka_protocol::osdp::bus::Line;
+use kalitka_protocol::osdp::device::State;
+use kalitka_protocol::osdp::{Fault, Frame, What};
+use support::{World, faults, ms, run, state, whats};
+
+/// The codes of what was sent since the first `from` frames.
+fn codes(world: &World, from: usize) -> Vec<u8> {
+    world.sent[from..].iter().map(|(_, frame)| Frame::parse(frame).unwrap().code).collect()
+}
+
+#[test]
+fn states_have_the_names_that_metrics_and_tools_show() {
+    assert_eq!(State::ALL.map(State::label), ["offline", "opening", "refused", "online"]);
+}
+
+#[test]
+fn bytes_take_ten_bits_each_on_a_line() {
+    for (baud, bytes, micros) in
+        [(9_600, 12, 12_500), (38_400, 24, 6_250), (115_200, 1_152, 100_000), (0, 1, 10_000_000)]
+    {
+        assert_eq!(Line { baud }.time(bytes), Duration::from_micros(micros), "{bytes} at {baud}");
+    }
+}
+
+#[test]
+fn exchange_is_told_once_with_what_it_took_and_whether_there_was_a_reply() {
+    for (has_power, least, most) in [(true, ms(1), ms(20)), (false, ms(60), ms(250))] {
+        let mut world = World::enrolled(38_400, 1);
+        run(&mut world, ms(500));
+        world.devices[0].has_power = has_power;
+        // One may have been under way.
+        let end = world.now + ms(1000);
+        let exchange = loop {
+            run(&mut world, Duration::from_micros(1));
+            match world.bus.take_exchange() {
+                Some(exchange) if exchange.is_answered == has_power => break exchange,
+                _ => assert!(world.now < end),
+            }
+        };
+        assert_eq!(exchange.device, 0);
+        assert!((least..most).contains(&exchange.took), "{:?}", exchange.took);
+        assert_eq!(world.bus.take_exchange(), None);
+    }
+}
+
+#[test]
+fn reply_with_a_spoilt_check_is_counted_once_and_asked_for_again() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    let mut is_whole = false;
+    world.mangle = Box::new(move |mut reply| {
+        reply.last_mut().iter_mut().for_each(|byte| **byte ^= u8::from(!is_whole));
+        is_whole = true;
+        vec![(Duration::ZERO, reply)]
+    });
+    run(&mut world, ms(1000));
+    assert_eq!((faults(&world, Fault::Damaged), faults(&world, Fault::NoReply)), (1, 1));
+    assert_eq!(state(&world, 0), State::Online);
+}
+
+#[test]
+fn step_of_a_handshake_is_tried_three_times_before_the_handshake_is_begun_anew() {
+    let mut world = World::enrolled(38_400, 1);
+    world.mangle = Box::new(|reply| match Frame::parse(&reply).unwrap().code {
+        0x76 => vec![],
+        _ => vec![(Duration::ZERO, reply)],
+    });
+    run(&mut world, ms(4000));
+    let codes = codes(&world, 0);
+    let mut handshakes = codes.split(|code| *code == 0x61).filter(|handshake| !handshake.is_empty());
+    let first = handshakes.next().unwrap();
+    assert_eq!(first, [0x76; OSDP_TRIES_MAX as usize], "{codes:x?}");
+    assert!(handshakes.next().is_some(), "{codes:x?}");
+    let challenges: Vec<_> = world.sent.iter().map(|(_, frame)| frame).filter(|frame| frame.len() > 12).collect();
+    assert!(challenges[0] == challenges[2] && challenges[0] != challenges[3], "the same is said again, then another");
+}
+
+#[test]
+fn device_in_service_is_said_the_same_again_until_it_answers_and_keeps_its_channel() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    let from = world.sent.len();
+    world.devices[0].has_power = false;
+    run(&mut world, ms(5000));
+    assert!(world.sent.len() - from > usize::from(OSDP_TRIES_MAX) + 1);
+    world.devices[0].has_power = true;
+    run(&mut world, ms(2000));
+    let opened = whats(&world).iter().filter(|what| **what == What::Online).count();
+    assert_eq!((opened, state(&world, 0)), (1, State::Online));
+    assert!(codes(&world, from).iter().all(|code| *code == 0x60), "no handshake");
+}
