@@ -103,8 +103,29 @@ fn loss_of_a_class_counts_some_of_its_range() {
         for count in [0, 3, u32::MAX] {
             assert_eq!(loss(cause, 4, count), Err(Malformed::Value("loss count")));
         }
+        assert_eq!((loss(cause, 9, 7), loss(cause, 9, 8)), (Ok(9), Err(Malformed::Value("loss count"))));
         assert_eq!(loss(cause, UNKNOWN_END, 2), Err(Malformed::Value("last lost")));
     }
+}
+
+// SPEC 14.9 the end that was found is at the least the one before the first lost, and has a hash if it is not
+// SPEC 14.13 what is purged is one event at the least, and all of the range at most
+#[test]
+fn ranges_may_have_one_event_and_all_of_it_and_no_less_and_no_more() {
+    let parsed = |body| Event::parse(&record::event(9, body)).map(|_| ());
+    let closed =
+        |held, hash| parsed(Body::LossClosed(LossClosed { epoch: EpochId(5), first: 3, held, hash: [hash; 32] }));
+    assert_eq!((closed(2, 0), closed(3, 1), closed(9, 1)), (Ok(()), Ok(()), Ok(())));
+    assert_eq!((closed(1, 0), closed(2, 1)), (Err(Malformed::Value("highest held")), Err(Malformed::Value("hash"))));
+    let purged = |last, count| {
+        parsed(Body::Purged(Purged { epoch: EpochId(5), first: 3, last, hash: [1; 32], before_us: 7, count }))
+    };
+    assert_eq!((purged(3, 1), purged(9, 7)), (Ok(()), Ok(())));
+    assert_eq!(
+        (purged(2, 1), purged(u64::MAX, 1)),
+        (Err(Malformed::Value("last purged")), Err(Malformed::Value("last purged")))
+    );
+    assert_eq!(purged(9, 8), Err(Malformed::Value("purged count")));
 }
 
 // SPEC 14.14 by kind and verdict; what cannot be read is kept

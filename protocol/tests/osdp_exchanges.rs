@@ -10,7 +10,7 @@ use kalitka_protocol::limits::OSDP_TRIES_MAX;
 use kalitka_protocol::osdp::bus::Line;
 use kalitka_protocol::osdp::device::State;
 use kalitka_protocol::osdp::{Fault, Frame, What};
-use support::{World, faults, ms, run, state, whats};
+use support::{RELEASE, World, faults, ms, run, shown, state, whats};
 
 /// The codes of what was sent since the first `from` frames.
 fn codes(world: &World, from: usize) -> Vec<u8> {
@@ -50,6 +50,64 @@ fn exchange_is_told_once_with_what_it_took_and_whether_there_was_a_reply() {
         assert!((least..most).contains(&exchange.took), "{:?}", exchange.took);
         assert_eq!(world.bus.take_exchange(), None);
     }
+}
+
+#[test]
+fn reply_that_is_still_coming_is_waited_for() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    let mut is_slow = true;
+    world.mangle = Box::new(move |reply| {
+        let (first, last) = reply.split_at(4);
+        // The first bytes come just in time, the others after it.
+        let late = if std::mem::take(&mut is_slow) { [ms(190), ms(205)] } else { [ms(0); 2] };
+        vec![(late[0], first.to_vec()), (late[1], last.to_vec())]
+    });
+    run(&mut world, ms(1000));
+    assert_eq!(
+        (faults(&world, Fault::NoReply), faults(&world, Fault::Damaged), state(&world, 0)),
+        (0, 0, State::Online)
+    );
+}
+
+#[test]
+fn line_is_left_alone_for_two_bytes_behind_every_reply() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(2000));
+    // A device in use is asked again as soon as may be.
+    world.devices[0].show(shown(1));
+    let (from, line, delay) = (world.sent.len(), world.line, world.devices[0].delay);
+    run(&mut world, ms(1000));
+    let sent = &world.sent[from..];
+    let card_and_more = sent.iter().zip(&sent[1..]).skip(1).take(10);
+    for ((left, _), (next, frame)) in card_and_more {
+        // Replies in a channel have 14 bytes at the least.
+        let silence = *next - line.time(frame.len()) - *left - delay - line.time(14);
+        assert!((line.time(2)..line.time(4)).contains(&silence), "{silence:?}");
+    }
+}
+
+#[test]
+fn devices_have_their_acts_in_turn() {
+    let mut world = World::enrolled(38_400, 4);
+    run(&mut world, ms(2000));
+    let from = world.sent.len();
+    (0..4).for_each(|place| world.act(place, RELEASE).unwrap());
+    run(&mut world, ms(500));
+    let acts = world.sent[from..].iter().filter(|(_, frame)| frame[7] == 0x68).map(|(_, frame)| frame[1]);
+    assert_eq!(acts.collect::<Vec<_>>(), [1, 2, 3, 0]);
+}
+
+#[test]
+fn no_more_than_three_acts_come_before_a_poll_that_is_due() {
+    let mut world = World::enrolled(38_400, 2);
+    run(&mut world, ms(2000));
+    let from = world.sent.len();
+    (0..8).for_each(|_| world.act(0, RELEASE).unwrap());
+    run(&mut world, ms(500));
+    let codes = codes(&world, from);
+    let runs: Vec<_> = codes.split(|code| *code != 0x68).map(<[u8]>::len).filter(|len| *len > 0).collect();
+    assert_eq!(runs, [3, 3, 2], "{codes:x?}");
 }
 
 #[test]

@@ -213,7 +213,8 @@ fn replies_are_taken_only_in_their_length() {
         }
     }
     assert!(Reply::parse(0x46, &[1; 97]).is_err() && Reply::parse(0x46, &[1; 99]).is_err());
-    assert!(Reply::parse(0x49, &[1; 33]).is_err() && Reply::parse(0x49, &[2]).is_err());
+    assert!(Reply::parse(0x49, &[1; 32]).is_ok() && Reply::parse(0x49, &[1; 33]).is_err());
+    assert!(Reply::parse(0x49, &[2]).is_err());
     assert_eq!(Reply::parse(0x41, &[4]), Ok(Reply::Nak(Refusal::Sequence)));
     assert!(Reply::parse(0x41, &[]).is_err());
     assert!(Reply::parse(0x53, &[0, 3, 1, 2]).is_err() && Reply::parse(0x53, &[0, 2, 1, 2, 3]).is_err());
