@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use kalitka_protocol::limits::OSDP_TRIES_MAX;
+use kalitka_protocol::limits::{OSDP_ACTS_MAX, OSDP_OFFLINE_AFTER, OSDP_TRIES_MAX};
 use kalitka_protocol::osdp::bus::Line;
 use kalitka_protocol::osdp::device::State;
 use kalitka_protocol::osdp::{Fault, Frame, What};
@@ -123,6 +123,24 @@ fn reply_with_a_spoilt_check_is_counted_once_and_asked_for_again() {
     run(&mut world, ms(1000));
     assert_eq!((faults(&world, Fault::Damaged), faults(&world, Fault::NoReply)), (1, 1));
     assert_eq!(state(&world, 0), State::Online);
+}
+
+#[test]
+fn all_that_wait_and_the_one_under_way_may_be_lost_at_once_and_each_is_told() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    world.devices[0].has_power = false;
+    world.act(0, RELEASE).unwrap();
+    let from = world.sent.len();
+    while !codes(&world, from).contains(&0x68) {
+        run(&mut world, ms(1));
+    }
+    (0..OSDP_ACTS_MAX).for_each(|_| world.act(0, RELEASE).unwrap());
+    // The line has been held up.
+    world.now += OSDP_OFFLINE_AFTER;
+    run(&mut world, ms(1000));
+    let lost = whats(&world).iter().filter(|what| matches!(what, What::ReleaseLost { .. })).count();
+    assert_eq!((lost, faults(&world, Fault::ActLost)), (OSDP_ACTS_MAX + 1, OSDP_ACTS_MAX as u64 + 1));
 }
 
 #[test]

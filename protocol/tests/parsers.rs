@@ -22,6 +22,7 @@ fn emitted(message: &Message<'_>) -> Vec<u8> {
     let mut writer = Writer::new(&mut buffer);
     message.emit(&mut writer).unwrap();
     let len = writer.len();
+    assert!(!writer.is_empty());
     assert!(buffer[len..].iter().all(|&byte| byte == 0xa5), "nothing is written behind the message");
     buffer[..len].to_vec()
 }

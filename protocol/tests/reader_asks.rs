@@ -265,6 +265,7 @@ fn asks_wait_for_the_session_and_are_sent_again_in_a_new_one() {
     let mut world = Small::new();
     let request = ask(&mut world);
     let mut initiation = world.transmit().unwrap();
+    assert!(world.reader.next_timeout() > world.now, "nothing can be done for it before there is a session");
     world.now = ms(30);
     let response = world.gateway.shake(&mut initiation);
     world.deliver(response).unwrap();

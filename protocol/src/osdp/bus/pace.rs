@@ -97,3 +97,88 @@ impl Pace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// When a device is due that has answered at 1 s in a slot of `took`.
+    fn due(heard: Heard, took: u64, is_opening: bool) -> Duration {
+        let mut pace = Pace::default();
+        pace.answered(ms(1000), ms(took), ms(0), heard, is_opening);
+        pace.due()
+    }
+
+    #[test]
+    fn pause_after_a_reply_is_by_what_it_was_and_what_it_cost() {
+        for (heard, took, is_opening, expected) in [
+            (Heard::Refused, 10, true, 6000),
+            (Heard::Busy, 10, true, 1050),
+            (Heard::Answered, 100, true, 1000),
+            (Heard::Answered, 30, false, 1010),
+            (Heard::Answered, 31, false, 1124),
+            (Heard::Used, 30, false, 1000),
+            (Heard::Used, 31, false, 1124),
+        ] {
+            assert_eq!(due(heard, took, is_opening), ms(expected), "{heard:?} {took}");
+        }
+    }
+
+    #[test]
+    fn device_counts_as_in_use_for_less_than_two_seconds() {
+        for (later, pause) in [(1999, 0), (2000, 10)] {
+            let mut pace = Pace::default();
+            pace.answered(ms(1000), ms(5), ms(0), Heard::Used, false);
+            pace.answered(ms(1000 + later), ms(5), ms(0), Heard::Answered, false);
+            assert_eq!(pace.due(), ms(1000 + later + pause));
+        }
+    }
+
+    #[test]
+    fn device_is_waited_for_in_full_until_it_has_missed_a_slot_and_then_as_it_has_answered() {
+        for (waited, replies, expected) in [(0, 0, 200..=200), (0, 15, 100..=120), (20, 40, 80..=80), (5, 60, 60..=60)]
+        {
+            let mut pace = Pace::default();
+            for _ in 0..replies {
+                pace.answered(ms(1000), ms(5), ms(waited), Heard::Answered, false);
+            }
+            assert_eq!(pace.patience(false), ms(200));
+            pace.unanswered(ms(2000), ms(200), false);
+            assert!(
+                expected.contains(&pace.patience(false).as_millis()),
+                "{waited} {replies}: {:?}",
+                pace.patience(false)
+            );
+            pace.answered_late(ms(3000), Heard::Answered, false);
+            assert_eq!((pace.due(), pace.patience(false)), (ms(3800), ms(200)));
+        }
+    }
+
+    #[test]
+    fn missed_slot_is_tried_again_at_once_and_the_next_by_what_it_costs() {
+        let mut pace = Pace::default();
+        pace.begin(ms(1000));
+        pace.unanswered(ms(1200), ms(200), false);
+        assert_eq!(pace.due(), ms(1000));
+        pace.unanswered(ms(1400), ms(60), false);
+        assert_eq!(pace.due(), ms(1640));
+        pace.hurry();
+        assert_eq!(pace.due(), ms(0));
+    }
+
+    #[test]
+    fn absent_device_is_looked_for_each_second_and_every_eighth_time_with_patience() {
+        let mut pace = Pace::default();
+        let waited = (0..17).map(|_| {
+            let patience = pace.patience(true);
+            pace.unanswered(ms(5000), patience, true);
+            assert_eq!(pace.due(), ms(6000) - patience);
+            patience
+        });
+        assert!(waited.enumerate().all(|(probe, waited)| waited == ms(if probe % 8 == 0 { 200 } else { 60 })));
+    }
+}
