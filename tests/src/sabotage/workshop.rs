@@ -51,14 +51,21 @@ impl Workshop {
         Ok(workshop)
     }
 
+    /// Whether the fault fits the code.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn fits(&self, fault: &Fault) -> Result<(), String> {
+        self.spoilt(fault).map(|_| ())
+    }
+
     /// Puts the fault in, runs the test that must notice, and takes the fault out.
     ///
     /// # Errors
     /// When the fault does not fit the code, or the run cannot be made.
     pub fn try_out(&self, fault: &Fault) -> Result<Verdict, String> {
         let path = self.tree.join(&fault.file);
-        let whole = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let spoilt = fault.put_into(&whole)?;
+        let (whole, spoilt) = self.spoilt(fault)?;
         fs::write(&path, spoilt).map_err(|error| format!("{}: {error}", path.display()))?;
         let ended = self.run(&Suite::of(fault), &[fault.test.as_str()].into());
         fs::write(&path, whole).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -71,6 +78,14 @@ impl Workshop {
     /// When cargo cannot be run.
     pub fn passes(&self, suite: &Suite, tests: &BTreeSet<&str>) -> Result<bool, String> {
         Ok(self.run(suite, tests)? && all_passed(tests.len(), &self.printed()))
+    }
+
+    /// The text of the fault's file, without the fault and with it.
+    fn spoilt(&self, fault: &Fault) -> Result<(String, String), String> {
+        let path = self.tree.join(&fault.file);
+        let whole = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let spoilt = fault.put_into(&whole)?;
+        Ok((whole, spoilt))
     }
 
     /// Runs `tests` as the copy stands; says whether the run ended in its time.
