@@ -9,8 +9,8 @@ use std::time::Duration;
 use kalitka_protocol::limits::{OSDP_ACTS_MAX, OSDP_OFFLINE_AFTER, OSDP_TRIES_MAX};
 use kalitka_protocol::osdp::bus::Line;
 use kalitka_protocol::osdp::device::State;
-use kalitka_protocol::osdp::{Fault, Frame, What};
-use support::{RELEASE, World, faults, ms, run, shown, state, whats};
+use kalitka_protocol::osdp::{Act, Fault, Frame, What};
+use support::{CAPABILITIES, RELEASE, World, faults, ms, run, shown, state, whats};
 
 /// The codes of what was sent since the first `from` frames.
 fn codes(world: &World, from: usize) -> Vec<u8> {
@@ -141,6 +141,76 @@ fn all_that_wait_and_the_one_under_way_may_be_lost_at_once_and_each_is_told() {
     run(&mut world, ms(1000));
     let lost = whats(&world).iter().filter(|what| matches!(what, What::ReleaseLost { .. })).count();
     assert_eq!((lost, faults(&world, Fault::ActLost)), (OSDP_ACTS_MAX + 1, OSDP_ACTS_MAX as u64 + 1));
+}
+
+#[test]
+fn act_that_finds_no_room_when_its_channel_breaks_is_counted_and_the_others_are_done() {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    let buzzer = Act::Buzzer { on: 1, off: 1, count: 1 };
+    world.devices[0].has_power = false;
+    world.act(0, buzzer).unwrap();
+    let from = world.sent.len();
+    while !codes(&world, from).contains(&0x6a) {
+        run(&mut world, ms(1));
+    }
+    (0..OSDP_ACTS_MAX).for_each(|_| world.act(0, buzzer).unwrap());
+    world.devices[0].restart();
+    run(&mut world, ms(1500));
+    assert_eq!((faults(&world, Fault::ActLost), world.devices[0].told.len()), (1, OSDP_ACTS_MAX));
+}
+
+#[test]
+fn reply_to_something_else_is_counted_and_believed_in_nothing() {
+    let capabilities = (0x46, CAPABILITIES.to_vec());
+    let tampered = [(0x48, vec![1, 1]), (0x4b, vec![1]), (0x49, vec![1, 1]), (0x4a, vec![1])];
+    for said in [capabilities.clone(), (0x99, vec![1])].iter().chain(&tampered) {
+        let mut world = World::enrolled(38_400, 1);
+        run(&mut world, ms(500));
+        let told = world.events.len();
+        world.devices[0].instead = Some(said.clone());
+        world.act(0, Act::Buzzer { on: 1, off: 1, count: 1 }).unwrap();
+        run(&mut world, ms(200));
+        assert_eq!(faults(&world, Fault::Unexpected), 1, "{said:x?}");
+        assert_eq!(whats(&world)[told..], [], "{said:x?}");
+        assert_eq!((state(&world, 0), world.devices[0].told.len()), (State::Online, 1));
+    }
+    // To a poll a device may say what is new, in whatever words, and to a release how its outputs stand.
+    for (said, unexpected, events) in [(capabilities, 1, 0), ((0x99, vec![1]), 0, 0), (tampered[1].clone(), 0, 1)] {
+        let mut world = World::enrolled(38_400, 1);
+        run(&mut world, ms(500));
+        let told = world.events.len();
+        world.devices[0].to_say.push_back(said.clone());
+        run(&mut world, ms(200));
+        assert_eq!((faults(&world, Fault::Unexpected), world.events.len() - told), (unexpected, events), "{said:x?}");
+    }
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    let told = world.events.len();
+    world.devices[0].instead = Some((0x4a, vec![1]));
+    world.act(0, RELEASE).unwrap();
+    run(&mut world, ms(200));
+    let outputs = whats(&world)[told..].iter().filter(|what| matches!(what, What::Outputs { .. })).count();
+    assert_eq!((faults(&world, Fault::Unexpected), outputs), (0, 1));
+}
+
+#[test]
+fn reply_of_another_number_is_not_taken_in_a_handshake_either() {
+    let mut world = World::enrolled(38_400, 1);
+    let mut identity = Vec::new();
+    world.mangle = Box::new(move |reply| {
+        if Frame::parse(&reply).unwrap().code != 0x76 {
+            identity.clone_from(&reply);
+            return vec![(Duration::ZERO, reply)];
+        }
+        // What was said to the command before comes once more, and then the reply.
+        vec![(Duration::ZERO, identity.clone()), (ms(5), reply)]
+    });
+    run(&mut world, ms(300));
+    assert_eq!(
+        (faults(&world, Fault::WrongSequence), faults(&world, Fault::NoReply), state(&world, 0)),
+        (1, 0, State::Online)
+    );
 }
 
 #[test]

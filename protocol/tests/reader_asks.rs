@@ -441,6 +441,9 @@ fn replaced_session_still_opens_for_ten_seconds() {
         let response = world.gateway.shake(&mut sent.last().unwrap().1.clone());
         world.deliver(response).unwrap();
         world.now = ms(140 + wait);
+        world.gateway.sessions = 9;
+        let foreign = world.gateway.seal(&[grant(1)]);
+        assert_eq!(world.deliver(foreign), Err(Dropped::UnknownSession), "it is of neither");
         assert_eq!(world.deliver(old), dropped, "after {wait} ms");
     }
 }

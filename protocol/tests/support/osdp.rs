@@ -29,6 +29,8 @@ pub(crate) struct Peripheral {
     pub(crate) to_say: VecDeque<(u8, Vec<u8>)>,
     /// Commands other than polls and what belongs to the handshake.
     pub(crate) told: Vec<(u8, Vec<u8>)>,
+    /// What it says to the next of them in place of an acknowledgement.
+    pub(crate) instead: Option<(u8, Vec<u8>)>,
     /// Answers so many commands with *busy* first.
     pub(crate) busy: u32,
     pub(crate) inputs: Vec<u8>,
@@ -60,6 +62,7 @@ impl Peripheral {
             capabilities: CAPABILITIES.to_vec(),
             to_say: VecDeque::new(),
             told: Vec::new(),
+            instead: None,
             busy: 0,
             inputs: vec![0, 0],
             readers: vec![0],
@@ -202,7 +205,7 @@ impl Peripheral {
             }
             _ => {
                 self.told.push((code, data.to_vec()));
-                (0x40, Vec::new())
+                self.instead.take().unwrap_or((0x40, Vec::new()))
             }
         }
     }
