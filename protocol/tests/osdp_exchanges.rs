@@ -9,8 +9,9 @@ use std::time::Duration;
 use kalitka_protocol::limits::{OSDP_ACTS_MAX, OSDP_OFFLINE_AFTER, OSDP_TRIES_MAX};
 use kalitka_protocol::osdp::bus::Line;
 use kalitka_protocol::osdp::device::State;
-use kalitka_protocol::osdp::{Act, Fault, Frame, What};
-use support::{CAPABILITIES, RELEASE, World, faults, ms, run, shown, state, whats};
+use kalitka_protocol::osdp::frame::Header;
+use kalitka_protocol::osdp::{Act, Block, Device, Fault, Frame, Scbk, What};
+use support::{CAPABILITIES, Peripheral, RELEASE, World, address, alarms, faults, key, ms, run, shown, state, whats};
 
 /// The codes of what was sent since the first `from` frames.
 fn codes(world: &World, from: usize) -> Vec<u8> {
@@ -211,6 +212,101 @@ fn reply_of_another_number_is_not_taken_in_a_handshake_either() {
         (faults(&world, Fault::WrongSequence), faults(&world, Fault::NoReply), state(&world, 0)),
         (1, 0, State::Online)
     );
+}
+
+/// A reply of a handshake, by its code and its block.
+type Said = (u8, Option<Block>);
+
+/// Replies with the data that they have, whatever these say.
+fn data_of((code, _): Said) -> Vec<u8> {
+    match code {
+        0x41 => vec![9],
+        0x45 => vec![0; 12],
+        0x46 => CAPABILITIES.to_vec(),
+        0x76 => vec![0; 32],
+        _ => vec![0; 16],
+    }
+}
+
+#[test]
+fn handshake_takes_no_reply_but_that_of_its_step_in_the_block_of_its_step() {
+    let block = |step| Some(Block::Handshake { step, value: 1 });
+    let (identity, capabilities): (Said, Said) = ((0x45, None), (0x46, None));
+    let (cryptogram, first_mac) = ((0x76, block(0x12)), (0x78, block(0x14)));
+    let misplaced = [(0x45, block(0x12)), (0x46, block(0x12)), (0x76, None), (0x76, block(0x14)), (0x41, block(0x12))];
+    for (step, installs) in [(identity, false), (capabilities, true), (cryptogram, false), (first_mac, false)] {
+        for said in [identity, capabilities, cryptogram, first_mac].into_iter().chain(misplaced) {
+            if said == step {
+                continue;
+            }
+            let mut world = World::enrolled(38_400, 1);
+            if installs {
+                let device = Device::new(address(0), None, None);
+                world = World::new(38_400, vec![device], vec![Peripheral::new(0, Scbk::DEFAULT)]);
+                world.bus.device_mut(0).unwrap().install(key(9), ms(3000));
+            }
+            let mut is_first = true;
+            world.mangle = Box::new(move |reply| {
+                let frame = Frame::parse(&reply).unwrap();
+                let forges = frame.code == step.0 && !frame.block.is_some_and(Block::has_mac);
+                if !forges || !std::mem::take(&mut is_first) {
+                    return vec![(Duration::ZERO, reply)];
+                }
+                // Of the right number, just before the device's own answer.
+                let Header { sequence, check, .. } = frame.header;
+                let forged = Peripheral::new(0, key(1)).reply(sequence, check, said.1, said.0, &data_of(said));
+                vec![(Duration::ZERO, [forged, reply].concat())]
+            });
+            run(&mut world, ms(1000));
+            let case = format!("{said:x?} for {step:x?}");
+            assert_eq!((faults(&world, Fault::Unexpected), faults(&world, Fault::NoReply)), (1, 0), "{case}");
+            assert_eq!((alarms(&world), state(&world, 0)), (vec![], State::Online), "{case}");
+            let begun = codes(&world, 0).iter().filter(|code| **code == 0x61).count();
+            assert_eq!(begun, if installs { 2 } else { 1 }, "{case}: no handshake is begun anew but by the new key");
+        }
+    }
+}
+
+#[test]
+fn handshake_that_was_refused_for_a_frame_that_was_hit_says_nothing_of_the_key() {
+    for (step, refusal) in [(0x76, 1), (0x76, 2), (0x78, 4), (0x78, 1)] {
+        let mut world = World::enrolled(38_400, 1);
+        let mut refused = 0;
+        world.mangle = Box::new(move |reply| {
+            let Header { sequence, check, .. } = Frame::parse(&reply).unwrap().header;
+            if Frame::parse(&reply).unwrap().code != step || refused == 4 {
+                return vec![(Duration::ZERO, reply)];
+            }
+            refused += 1;
+            vec![(Duration::ZERO, Peripheral::new(0, key(1)).reply(sequence, check, None, 0x41, &[refusal]))]
+        });
+        run(&mut world, ms(2000));
+        assert_eq!((alarms(&world), state(&world, 0)), (vec![], State::Online), "{step:x} {refusal}");
+    }
+}
+
+#[test]
+fn refusal_that_ends_the_channel_has_it_opened_anew() {
+    for refusal in [4, 5, 6] {
+        let mut world = World::enrolled(38_400, 1);
+        run(&mut world, ms(500));
+        let from = world.sent.len();
+        world.devices[0].instead = Some((0x41, vec![refusal]));
+        world.act(0, Act::Buzzer { on: 1, off: 1, count: 1 }).unwrap();
+        run(&mut world, ms(1000));
+        assert_eq!(codes(&world, from).iter().filter(|code| **code == 0x61).count(), 1, "{refusal}");
+        assert_eq!(state(&world, 0), State::Online);
+    }
+}
+
+#[test]
+fn device_that_refuses_a_key_is_left_alone_for_a_while() {
+    let device = Device::new(address(0), None, None);
+    let mut world = World::new(38_400, vec![device], vec![Peripheral::new(0, Scbk::DEFAULT)]);
+    world.devices[0].refuses = vec![0x75];
+    world.bus.device_mut(0).unwrap().install(key(9), ms(20_000));
+    run(&mut world, ms(4500));
+    assert_eq!(codes(&world, 0).iter().filter(|code| **code == 0x75).count(), 1);
 }
 
 #[test]
