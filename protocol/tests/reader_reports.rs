@@ -93,6 +93,27 @@ fn unreceipted_reports_are_sent_again_from_the_oldest_with_doubling_waits() {
     assert_eq!((times[0], waits), (500, vec![1_000, 2_000, 4_000, 4_000, 4_000]));
 }
 
+// SPEC 10.3 a receipt that covers something new begins again
+#[test]
+fn receipt_gives_what_is_outstanding_its_full_time_and_the_last_one_ends_the_waiting() {
+    let mut world = World::<8>::connected();
+    for _ in 0..2 {
+        world.reader.report(ms(0), passed(None));
+    }
+    assert_eq!(numbers(&world.sent_messages()), [1, 2]);
+    assert_eq!(world.reader.next_timeout(), ms(500));
+    world.jump(ms(400));
+    world.say(&receipt(1));
+    assert_eq!(world.reader.next_timeout(), ms(900));
+    world.jump(ms(900));
+    assert_eq!(numbers(&world.sent_messages()), [2]);
+    world.jump(ms(1_000));
+    assert!(matches!(world.sent_messages()[..], [Message::Ping(_)]));
+    world.pong();
+    world.say(&receipt(2));
+    assert_eq!(world.reader.next_timeout(), ms(2_000), "the next ping");
+}
+
 // SPEC 7.3 oldest
 #[test]
 fn the_first_report_without_a_receipt_is_oldest_and_no_other() {
