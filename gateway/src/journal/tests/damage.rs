@@ -73,10 +73,18 @@ fn what_the_hub_acknowledges_while_there_is_no_store_is_known_to_the_next_one() 
     while rig.receipt() < 5 {}
     let before = rig.standing();
     fs::write(store(folder.path()).join("blobs/77"), b"not synced").unwrap();
-    // Its commit fails, and behind it the journal has nothing to say of itself.
+    // Where a file stands no store can be opened.
+    let (outbox, aside) = (folder.path().join("outbox"), folder.path().join("aside"));
+    fs::rename(&outbox, &aside).unwrap();
+    fs::write(&outbox, b"").unwrap();
     rig.reported(6, false);
-    let _ = rig.asked(|reply| Request::Standing { reply });
+    rig.shown(|status| !status.taking);
     rig.door.uplink(Request::Acknowledged { epoch: before.epoch, number: before.last }).unwrap();
+    // Behind it.
+    let _ = rig.asked(|reply| Request::Standing { reply });
+    assert!(!rig.shown(|_| true).taking);
+    fs::remove_file(&outbox).unwrap();
+    fs::rename(&aside, &outbox).unwrap();
     report_until_receipted(&mut rig, 6);
     let shown = rig.shown(|status| status.taking && status.unacknowledged == status.number);
     assert!(shown.number > 0 && shown.events > shown.number, "{shown:?}");
