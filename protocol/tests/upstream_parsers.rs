@@ -132,6 +132,33 @@ fn batch_ends_at_its_limit() {
 }
 
 #[test]
+fn enrolment_pins_thirty_two_keys_of_a_kind_and_no_more() {
+    let keys = [[9; 32]; 33];
+    let enrolled = |publishers, operators| Enrolled {
+        certificate: &[1; 300],
+        ca: &[2; 280],
+        checkpoint_key: [3; 32],
+        publishers,
+        operators,
+    };
+    let bytes = written(|out| enrolled(&keys[..32], &keys[..32]).emit(out));
+    assert_eq!(Enrolled::parse(&bytes), Ok(enrolled(&keys[..32], &keys[..32])));
+    let mut buffer = [0; 4096];
+    for (publishers, operators) in [(33, 1), (1, 33)] {
+        let out = &mut Writer::new(&mut buffer);
+        assert_eq!(enrolled(&keys[..publishers], &keys[..operators]).emit(out), Err(NoRoom));
+    }
+}
+
+#[test]
+fn epochs_and_positions_are_shown_as_the_lists_that_they_are() {
+    let mut earlier = Earlier::new();
+    earlier.push(EpochId(5)).unwrap();
+    assert_eq!(format!("{earlier:?}"), "[EpochId(5)]");
+    assert!(format!("{:?}", Position::new(PositionEntry::nothing(EpochId(6)))).starts_with("[PositionEntry {"));
+}
+
+#[test]
 fn message_behind_another_says_its_own_length() {
     let bytes = written(|out| {
         message(200, out, |out| out.put(&[1; 5]))?;
