@@ -112,6 +112,23 @@ fn no_more_than_three_acts_come_before_a_poll_that_is_due() {
 }
 
 #[test]
+fn absent_device_is_looked_for_every_second_and_a_quarter_while_another_is_in_use() {
+    let mut world = World::enrolled(38_400, 2);
+    run(&mut world, ms(1000));
+    world.devices[1].has_power = false;
+    run(&mut world, ms(9000));
+    assert_eq!(state(&world, 1), State::Offline);
+    let from = world.sent.len();
+    for number in 0..40 {
+        world.devices[0].show(shown(number));
+        run(&mut world, ms(250));
+    }
+    let probes: Vec<_> = world.sent[from..].iter().filter(|(_, frame)| frame[1] == 1).map(|(left, _)| *left).collect();
+    let pauses: Vec<_> = probes.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.len() > 5 && pauses.iter().all(|pause| (ms(1240)..ms(1300)).contains(pause)), "{pauses:?}");
+}
+
+#[test]
 fn reply_with_a_spoilt_check_is_counted_once_and_asked_for_again() {
     let mut world = World::enrolled(38_400, 1);
     run(&mut world, ms(500));
