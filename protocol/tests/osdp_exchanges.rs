@@ -317,6 +317,20 @@ fn refusal_that_ends_the_channel_has_it_opened_anew() {
 }
 
 #[test]
+fn window_tries_the_key_of_everybody_and_the_new_one_by_turns_when_there_is_no_other() {
+    let device = Device::new(address(0), None, None);
+    let mut world = World::new(38_400, vec![device], vec![Peripheral::new(0, key(5))]);
+    world.bus.device_mut(0).unwrap().install(key(9), ms(20_000));
+    run(&mut world, ms(3000));
+    let challenge = |frame: &Vec<u8>| match Frame::parse(frame).unwrap() {
+        Frame { code: 0x76, block: Some(Block::Handshake { value, .. }), .. } => Some(value),
+        _ => None,
+    };
+    let tried: Vec<_> = world.sent.iter().filter_map(|(_, frame)| challenge(frame)).collect();
+    assert!(tried.len() > 5 && tried.windows(2).all(|pair| pair[0] != pair[1]), "{tried:?}");
+}
+
+#[test]
 fn device_that_refuses_a_key_is_left_alone_for_a_while() {
     let device = Device::new(address(0), None, None);
     let mut world = World::new(38_400, vec![device], vec![Peripheral::new(0, Scbk::DEFAULT)]);

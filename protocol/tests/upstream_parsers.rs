@@ -361,4 +361,6 @@ fn longest_snapshot_may_be_there_as_a_whole() {
         let wanted = SnapshotWanted { generation: 4, offset };
         assert_eq!(SnapshotWanted::parse(&written(|out| wanted.emit(out))), Ok(wanted));
     }
+    let head = SnapshotHead { generation: 4, len: SNAPSHOT_LEN_MAX, hash: [1; 32] };
+    assert_eq!(SnapshotHead::parse(&written(|out| head.emit(out))), Ok(head));
 }
