@@ -81,6 +81,7 @@ fn line_is_left_alone_for_two_bytes_behind_every_reply() {
     run(&mut world, ms(1000));
     let sent = &world.sent[from..];
     let card_and_more = sent.iter().zip(&sent[1..]).skip(1).take(10);
+    assert_eq!(card_and_more.len(), 10);
     for ((left, _), (next, frame)) in card_and_more {
         // Replies in a channel have 14 bytes at the least.
         let silence = *next - line.time(frame.len()) - *left - delay - line.time(14);
@@ -150,7 +151,9 @@ fn all_that_wait_and_the_one_under_way_may_be_lost_at_once_and_each_is_told() {
     world.devices[0].has_power = false;
     world.act(0, RELEASE).unwrap();
     let from = world.sent.len();
+    let end = world.now + ms(1000);
     while !codes(&world, from).contains(&0x68) {
+        assert!(world.now < end);
         run(&mut world, ms(1));
     }
     (0..OSDP_ACTS_MAX).for_each(|_| world.act(0, RELEASE).unwrap());
@@ -169,7 +172,9 @@ fn act_that_finds_no_room_when_its_channel_breaks_is_counted_and_the_others_are_
     world.devices[0].has_power = false;
     world.act(0, buzzer).unwrap();
     let from = world.sent.len();
+    let end = world.now + ms(1000);
     while !codes(&world, from).contains(&0x6a) {
+        assert!(world.now < end);
         run(&mut world, ms(1));
     }
     (0..OSDP_ACTS_MAX).for_each(|_| world.act(0, buzzer).unwrap());

@@ -1,9 +1,9 @@
 //! The last command of each device: in a file of the state folder, written before the command is done.
 //!
 //! A device has no memory, and a command is done once, over the restarts of whoever plays its reader too (SPEC 8.1). The file: a
-//! title, then a line for each reader that was ever given a command: its number, and the command's. A damaged file stops no
-//! door: it is written anew with `?` for a command that nobody knows any more, and whatever a device is told next after that is
-//! not done, as it may have been done before.
+//! title, then a line for each reader that was ever given a command: its number, and the command's. A file that does not read as it
+//! was written stops no door: what the devices that are configured then are told next is not done, as it may have been done
+//! before. From the first of these commands on `?` stands in the file for those of which nobody knows yet.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -56,18 +56,14 @@ impl LastCommands {
         Self { wanted: Mutex::new(kept.clone()), written: Mutex::new(kept), ..Self::none(path) }
     }
 
-    /// The file at `path` is damaged at `line`. It is written anew at once; when it cannot be, the next start finds it damaged again.
+    /// The file at `path` is damaged at `line`, and stays so until there is something to write.
     fn unknown(path: PathBuf, readers: impl Iterator<Item = u32>, line: usize) -> Self {
         tracing::error!(
             path = %path.display(),
             line,
             "the last commands of the OSDP devices are damaged: the next command to each is not done, as it may have been done before"
         );
-        let commands = Self::known(path, readers.map(|reader| (reader, None)).collect());
-        if let Err(error) = commands.write(&mut lock(&commands.written)) {
-            tracing::error!(%error);
-        }
-        commands
+        Self::known(path, readers.map(|reader| (reader, None)).collect())
     }
 
     /// The last command of `reader`; 0 when there was none, or none that is known.
@@ -82,7 +78,10 @@ impl LastCommands {
     /// [`Failure`] when it cannot be kept, or is the first after the file was damaged: then the command must not be done.
     pub(crate) fn keep(&self, reader: u32, id: u64) -> Result<(), Failure> {
         let may_be_done = lock(&self.wanted).insert(reader, Some(id)) == Some(None);
-        let kept = self.write_wanted(reader, id);
+        let mut written = lock(&self.written);
+        // Whoever wrote meanwhile has written this, too.
+        let is_written = written.get(&reader) == Some(&Some(id));
+        let kept = if is_written { Ok(()) } else { self.write(&mut written) };
         if !may_be_done {
             return kept;
         }
@@ -93,15 +92,6 @@ impl LastCommands {
             "{} was damaged, and the command may have been done before: give it once more",
             self.path.display()
         ))))
-    }
-
-    fn write_wanted(&self, reader: u32, id: u64) -> Result<(), Failure> {
-        let mut written = lock(&self.written);
-        if written.get(&reader) == Some(&Some(id)) {
-            // Whoever wrote meanwhile has written this, too.
-            return Ok(());
-        }
-        self.write(&mut written)
     }
 
     /// Writes all that is wanted by now.

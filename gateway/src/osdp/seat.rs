@@ -245,7 +245,7 @@ impl Seat {
             return tracing::error!(
                 reader,
                 id,
-                "a command to an OSDP reader is not done: its number was not kept, or not in time"
+                "a command to an OSDP reader is not done: it may not be, or its number was not on the disk in time"
             );
         }
         self.hands.obey(now, at, command.order, out);

@@ -83,8 +83,9 @@ fn what_the_hub_acknowledges_while_there_is_no_store_is_known_to_the_next_one() 
     // Behind it.
     let _ = rig.asked(|reply| Request::Standing { reply });
     assert!(!rig.shown(|_| true).taking);
-    fs::remove_file(&outbox).unwrap();
-    fs::rename(&aside, &outbox).unwrap();
+    // At once: the journal tries again meanwhile.
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(rustix::fs::CWD, &aside, rustix::fs::CWD, &outbox, exchange).unwrap();
     report_until_receipted(&mut rig, 6);
     let shown = rig.shown(|status| status.taking && status.unacknowledged == status.number);
     assert!(shown.number > 0 && shown.events > shown.number, "{shown:?}");
