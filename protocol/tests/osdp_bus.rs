@@ -10,7 +10,7 @@ use kalitka_protocol::limits::{OSDP_DEVICES_MAX, OSDP_OFFLINE_AFTER};
 use kalitka_protocol::osdp::command::{Blink, Colour};
 use kalitka_protocol::osdp::device::State;
 use kalitka_protocol::osdp::{Act, Check, Fault, Frame, Sequence, What};
-use support::{Peripheral, RELEASE, World, as_read, faults, key, ms, run, shown, state, whats};
+use support::{Peripheral, RELEASE, World, as_read, faults, key, ms, releases_lost, run, shown, state, whats};
 
 #[test]
 fn busy_device_is_asked_the_same_again_byte_for_byte() {
@@ -211,15 +211,6 @@ fn release_that_was_sent_and_not_answered_is_not_sent_again_when_it_is_late() {
         run(&mut world, ms(3000));
         assert_eq!((state(&world, 0), world.devices[0].told.len()), (State::Online, 0), "who comes by now is let in");
     }
-}
-
-/// What was told of releases that were lost: whether each may have been done.
-fn releases_lost(world: &World) -> Vec<bool> {
-    let lost = whats(world).into_iter().filter_map(|what| match what {
-        What::ReleaseLost { may_be_done, .. } => Some(may_be_done),
-        _ => None,
-    });
-    lost.collect()
 }
 
 const fn light(on_colour: Colour) -> Act {

@@ -183,9 +183,7 @@ fn device_that_says_who_it_is_when_something_else_was_asked_is_not_believed() {
     for installs in [false, true] {
         let mut world = World::enrolled(38_400, 1);
         if installs {
-            let device = Device::new(address(0), None, None);
-            world = World::new(38_400, vec![device], vec![Peripheral::new(0, Scbk::DEFAULT)]);
-            world.bus.device_mut(0).unwrap().install(key(9), ms(3000));
+            world = World::in_window(Scbk::DEFAULT, ms(3000));
         }
         let mut identity = Vec::new();
         world.mangle = Box::new(move |reply| {

@@ -10,8 +10,27 @@ use kalitka_protocol::limits::{OSDP_ACTS_MAX, OSDP_OFFLINE_AFTER, OSDP_TRIES_MAX
 use kalitka_protocol::osdp::bus::Line;
 use kalitka_protocol::osdp::device::State;
 use kalitka_protocol::osdp::frame::Header;
-use kalitka_protocol::osdp::{Act, Block, Device, Fault, Frame, Scbk, What};
-use support::{CAPABILITIES, Peripheral, RELEASE, World, address, alarms, faults, key, ms, run, shown, state, whats};
+use kalitka_protocol::osdp::{Act, Block, Fault, Frame, Scbk, What};
+use support::{
+    CAPABILITIES, Peripheral, RELEASE, World, alarms, faults, key, ms, releases_lost, run, shown, state, whats,
+};
+
+const BUZZER: Act = Act::Buzzer { on: 1, off: 1, count: 1 };
+
+/// A device in service without power, to which `act` was sent as a frame of `code`, and for which as many more wait as may.
+fn full_of(act: Act, code: u8) -> World {
+    let mut world = World::enrolled(38_400, 1);
+    run(&mut world, ms(500));
+    world.devices[0].has_power = false;
+    world.act(0, act).unwrap();
+    let (from, end) = (world.sent.len(), world.now + ms(1000));
+    while !codes(&world, from).contains(&code) {
+        assert!(world.now < end);
+        run(&mut world, ms(1));
+    }
+    (0..OSDP_ACTS_MAX).for_each(|_| world.act(0, act).unwrap());
+    world
+}
 
 /// The codes of what was sent since the first `from` frames.
 fn codes(world: &World, from: usize) -> Vec<u8> {
@@ -146,38 +165,19 @@ fn reply_with_a_spoilt_check_is_counted_once_and_asked_for_again() {
 
 #[test]
 fn all_that_wait_and_the_one_under_way_may_be_lost_at_once_and_each_is_told() {
-    let mut world = World::enrolled(38_400, 1);
-    run(&mut world, ms(500));
-    world.devices[0].has_power = false;
-    world.act(0, RELEASE).unwrap();
-    let from = world.sent.len();
-    let end = world.now + ms(1000);
-    while !codes(&world, from).contains(&0x68) {
-        assert!(world.now < end);
-        run(&mut world, ms(1));
-    }
-    (0..OSDP_ACTS_MAX).for_each(|_| world.act(0, RELEASE).unwrap());
+    let mut world = full_of(RELEASE, 0x68);
     // The line has been held up.
     world.now += OSDP_OFFLINE_AFTER;
     run(&mut world, ms(1000));
-    let lost = whats(&world).iter().filter(|what| matches!(what, What::ReleaseLost { .. })).count();
-    assert_eq!((lost, faults(&world, Fault::ActLost)), (OSDP_ACTS_MAX + 1, OSDP_ACTS_MAX as u64 + 1));
+    assert_eq!(
+        (releases_lost(&world).len(), faults(&world, Fault::ActLost)),
+        (OSDP_ACTS_MAX + 1, OSDP_ACTS_MAX as u64 + 1)
+    );
 }
 
 #[test]
 fn act_that_finds_no_room_when_its_channel_breaks_is_counted_and_the_others_are_done() {
-    let mut world = World::enrolled(38_400, 1);
-    run(&mut world, ms(500));
-    let buzzer = Act::Buzzer { on: 1, off: 1, count: 1 };
-    world.devices[0].has_power = false;
-    world.act(0, buzzer).unwrap();
-    let from = world.sent.len();
-    let end = world.now + ms(1000);
-    while !codes(&world, from).contains(&0x6a) {
-        assert!(world.now < end);
-        run(&mut world, ms(1));
-    }
-    (0..OSDP_ACTS_MAX).for_each(|_| world.act(0, buzzer).unwrap());
+    let mut world = full_of(BUZZER, 0x6a);
     world.devices[0].restart();
     run(&mut world, ms(1500));
     assert_eq!((faults(&world, Fault::ActLost), world.devices[0].told.len()), (1, OSDP_ACTS_MAX));
@@ -192,7 +192,7 @@ fn reply_to_something_else_is_counted_and_believed_in_nothing() {
         run(&mut world, ms(500));
         let told = world.events.len();
         world.devices[0].instead = Some(said.clone());
-        world.act(0, Act::Buzzer { on: 1, off: 1, count: 1 }).unwrap();
+        world.act(0, BUZZER).unwrap();
         run(&mut world, ms(200));
         assert_eq!(faults(&world, Fault::Unexpected), 1, "{said:x?}");
         assert_eq!(whats(&world)[told..], [], "{said:x?}");
@@ -263,9 +263,7 @@ fn handshake_takes_no_reply_but_that_of_its_step_in_the_block_of_its_step() {
             }
             let mut world = World::enrolled(38_400, 1);
             if installs {
-                let device = Device::new(address(0), None, None);
-                world = World::new(38_400, vec![device], vec![Peripheral::new(0, Scbk::DEFAULT)]);
-                world.bus.device_mut(0).unwrap().install(key(9), ms(3000));
+                world = World::in_window(Scbk::DEFAULT, ms(3000));
             }
             let mut is_first = true;
             world.mangle = Box::new(move |reply| {
@@ -314,7 +312,7 @@ fn refusal_that_ends_the_channel_has_it_opened_anew() {
         run(&mut world, ms(500));
         let from = world.sent.len();
         world.devices[0].instead = Some((0x41, vec![refusal]));
-        world.act(0, Act::Buzzer { on: 1, off: 1, count: 1 }).unwrap();
+        world.act(0, BUZZER).unwrap();
         run(&mut world, ms(1000));
         assert_eq!(codes(&world, from).iter().filter(|code| **code == 0x61).count(), 1, "{refusal}");
         assert_eq!(state(&world, 0), State::Online);
@@ -323,9 +321,7 @@ fn refusal_that_ends_the_channel_has_it_opened_anew() {
 
 #[test]
 fn window_tries_the_key_of_everybody_and_the_new_one_by_turns_when_there_is_no_other() {
-    let device = Device::new(address(0), None, None);
-    let mut world = World::new(38_400, vec![device], vec![Peripheral::new(0, key(5))]);
-    world.bus.device_mut(0).unwrap().install(key(9), ms(20_000));
+    let mut world = World::in_window(key(5), ms(20_000));
     run(&mut world, ms(3000));
     let challenge = |frame: &Vec<u8>| match Frame::parse(frame).unwrap() {
         Frame { code: 0x76, block: Some(Block::Handshake { value, .. }), .. } => Some(value),
@@ -337,10 +333,8 @@ fn window_tries_the_key_of_everybody_and_the_new_one_by_turns_when_there_is_no_o
 
 #[test]
 fn device_that_refuses_a_key_is_left_alone_for_a_while() {
-    let device = Device::new(address(0), None, None);
-    let mut world = World::new(38_400, vec![device], vec![Peripheral::new(0, Scbk::DEFAULT)]);
+    let mut world = World::in_window(Scbk::DEFAULT, ms(20_000));
     world.devices[0].refuses = vec![0x75];
-    world.bus.device_mut(0).unwrap().install(key(9), ms(20_000));
     run(&mut world, ms(4500));
     assert_eq!(codes(&world, 0).iter().filter(|code| **code == 0x75).count(), 1);
 }

@@ -175,9 +175,7 @@ fn frame_that_is_wrong_names_the_field() {
     for (block, field) in [([2, 0x99], "security block type"), ([4, 0x15], "security block length")] {
         let mut frame = emitted(header(1, false, 1, Check::Crc), Some(Block::Authentic), 0x60, &[7; 4]);
         frame[5..7].copy_from_slice(&block);
-        let end = frame.len() - 2;
-        let crc = crc16_slowly(&frame[..end]);
-        frame[end..].copy_from_slice(&crc.to_le_bytes());
+        recheck(&mut frame);
         assert_eq!(Frame::parse(&frame), Err(Malformed::Value(field)));
     }
 }
@@ -278,9 +276,7 @@ fn channel_takes_each_frame_once_in_order_unchanged_and_no_other() {
         for bit in 0..(frame.len() - 2) * 8 {
             let mut forged = frame.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
-            let end = forged.len() - 2;
-            let crc = crc16_slowly(&forged[..end]);
-            forged[end..].copy_from_slice(&crc.to_le_bytes());
+            recheck(&mut forged);
             if let Ok(parsed) = Frame::parse(&forged) {
                 assert!(device.clone().open(&parsed).is_err(), "bit {bit} of {len}");
             }
@@ -293,6 +289,12 @@ fn channel_takes_each_frame_once_in_order_unchanged_and_no_other() {
     }
     assert!(panel.seal(header(1, false, 1, Check::Crc), 0x6b, &[0; 96], &mut [0; 200]).is_err());
     assert!(panel.seal(header(1, false, 1, Check::Crc), 0x6b, &[0; 95], &mut [0; 64]).is_err());
+}
+
+/// Makes the checksum of `frame` anew.
+fn recheck(frame: &mut [u8]) {
+    let (body, check) = frame.split_last_chunk_mut::<2>().unwrap();
+    *check = crc16_slowly(body).to_le_bytes();
 }
 
 fn crc16_slowly(bytes: &[u8]) -> u16 {

@@ -9,12 +9,12 @@ use kalitka_protocol::limits::{
     ANSWER_LEN, ASKS_OUTSTANDING, DATAGRAM_MAX, HANDSHAKE_LEN, MESSAGE_HEADER_LEN, PLAINTEXT_MAX, SESSION_AGE_MAX,
     TEXT_MAX,
 };
-use kalitka_protocol::message::{ListEntries, ListKind, ListPage, ListStatus, Message, ReportKind};
-use kalitka_protocol::reader::{Dropped, Happening, NotAsked};
+use kalitka_protocol::message::{ListEntries, ListKind, ListPage, ListStatus, Message};
+use kalitka_protocol::reader::{Dropped, NotAsked};
 use kalitka_protocol::reason::{Direction, FallBack};
 use kalitka_protocol::replay::Replayed;
 use kalitka_protocol::{ReaderId, Stamp};
-use support::{GRANTED, READER, Told, World, card, grant, ms};
+use support::{GRANTED, READER, Told, World, card, grant, ms, passed};
 
 type Small = World<8>;
 
@@ -251,9 +251,7 @@ fn datagram_asks_no_more_than_can_be_answered_in_one() {
             ask(&mut world);
         }
         for _ in 0..reports {
-            let (kind, direction) = (ReportKind::Passed, Some(Direction::Entry));
-            let happening = Happening { kind, direction, request: None, input: 0, unasked: true, card: Some(card()) };
-            world.reader.report(world.now, happening).unwrap();
+            world.reader.report(world.now, passed(None)).unwrap();
         }
         let sent = std::iter::from_fn(|| world.transmit()).count();
         assert_eq!(sent, datagrams, "{asks} asks and {reports} reports");

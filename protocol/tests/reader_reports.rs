@@ -8,12 +8,7 @@ use kalitka_protocol::limits::{HANDSHAKE_LEN, REPORTS_OUTSTANDING};
 use kalitka_protocol::message::{Command, CommandResult, Message, Order, Receipt, Report, ReportKind};
 use kalitka_protocol::reader::{Happening, ReportMemory};
 use kalitka_protocol::reason::{Direction, FallBack, Tone};
-use support::{BOOT, LOG, Told, World, card, identity, ms};
-
-fn passed(request: Option<u32>) -> Happening {
-    let (kind, direction) = (ReportKind::Passed, Some(Direction::Entry));
-    Happening { kind, direction, request, input: 0, unasked: request.is_none(), card: Some(card()) }
-}
+use support::{BOOT, LOG, Told, World, card, identity, ms, passed};
 
 fn reports(sent: &[Message<'_>]) -> Vec<Report> {
     let report = |message: &Message<'_>| if let Message::Report(report) = message { Some(*report) } else { None };

@@ -8,9 +8,9 @@ use kalitka_protocol::credential::CardRead;
 use kalitka_protocol::datagram::{self, Datagram, Handshake};
 use kalitka_protocol::handshake::{self, Hello, NOISE_NAME, Psk, TagKeys, Welcome};
 use kalitka_protocol::limits::{DATAGRAM_MAX, HANDSHAKE_LEN, SEALED_HEADER_LEN};
-use kalitka_protocol::message::{Answer, Message, Messages};
-use kalitka_protocol::reader::{Event, Identity, Reader, ReportMemory};
-use kalitka_protocol::reason::{Denial, FallBack, Grant, Tone, Verdict};
+use kalitka_protocol::message::{Answer, Message, Messages, ReportKind};
+use kalitka_protocol::reader::{Event, Happening, Identity, Reader, ReportMemory};
+use kalitka_protocol::reason::{Denial, Direction, FallBack, Grant, Tone, Verdict};
 use kalitka_protocol::seal::SealKey;
 use kalitka_protocol::wire::{NoRoom, Writer};
 use kalitka_protocol::{BootId, LogId, ReaderId, SessionId, Stamp};
@@ -323,3 +323,9 @@ pub(crate) const fn grant(request: u32) -> Message<'static> {
 pub(crate) const GRANTED: Verdict = Verdict::Grant(Grant::AccessLevel);
 /// Some denial.
 pub(crate) const DENIED: Verdict = Verdict::Deny(Denial::UnknownCredential);
+
+/// Somebody has gone in, after the ask `request` or unasked.
+pub(crate) fn passed(request: Option<u32>) -> Happening {
+    let (kind, direction) = (ReportKind::Passed, Some(Direction::Entry));
+    Happening { kind, direction, request, input: 0, unasked: request.is_none(), card: Some(card()) }
+}

@@ -268,6 +268,14 @@ impl World {
         Self::new(baud, (0..count).map(device).collect(), peripherals.collect())
     }
 
+    /// A device that has `key_of_device`, with a panel that has none for it and gives it key 9 in a window that ends at `until`.
+    pub(crate) fn in_window(key_of_device: Scbk, until: Duration) -> Self {
+        let device = Device::new(address(0), None, None);
+        let mut world = Self::new(38_400, vec![device], vec![Peripheral::new(0, key_of_device)]);
+        world.bus.device_mut(0).unwrap().install(key(9), until);
+        world
+    }
+
     /// Has the device at `place` do `act`.
     pub(crate) fn act(&mut self, place: usize, act: Act) -> Result<(), kalitka_protocol::wire::NoRoom> {
         self.bus.act(self.now, place, act)
@@ -366,6 +374,15 @@ pub(crate) fn address(number: u8) -> Address {
 
 pub(crate) fn whats(world: &World) -> Vec<What> {
     world.events.iter().map(|(_, event)| event.what).collect()
+}
+
+/// What was told of releases that were lost: whether each may have been done.
+pub(crate) fn releases_lost(world: &World) -> Vec<bool> {
+    let lost = whats(world).into_iter().filter_map(|what| match what {
+        What::ReleaseLost { may_be_done, .. } => Some(may_be_done),
+        _ => None,
+    });
+    lost.collect()
 }
 
 pub(crate) fn alarms(world: &World) -> Vec<Alarm> {
